@@ -1,0 +1,73 @@
+# Two commands for everyone, from a bare clone with Python 3.10+ and make:
+#   make lab     open JupyterLab on examples/ with jupyter-cloudml in it
+#   make test    install what the tests need, then run them
+# and for those who work on it: make check, make bench, make assets, make clean.
+# PYTHON=… chooses the interpreter of a new .venv; ARGS=… goes to JupyterLab, pytest or the benchmarks.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(CURDIR)/$(VENV)/bin
+ARGS ?=
+export PYTHON VENV
+export PATH := $(BIN):$(PATH):/usr/sbin:/sbin
+
+ASSETS := jupyter_cloudml/labextension/package.json
+MODULES := labextension/node_modules/.package-lock.json
+LAB_SOURCES := $(shell find labextension/src labextension/schema labextension/style -type f) \
+	labextension/package.json labextension/package-lock.json labextension/tsconfig.json
+HOUSE := pyproject.toml tools/install.sh server_ext/jupyter_cloudml.json \
+	kernels/kernelspecs/cloudml-local/kernel.json
+PYTHON_SOURCES := jupyter_cloudml kernels server_ext benchmarks tests
+SEMGREP := semgrep scan --quiet --metrics off --disable-version-check
+
+.PHONY: help lab test check bench assets clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+lab: $(VENV)/.lab
+	cd examples && exec jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+test: $(VENV)/.dev
+	tools/install_os_packages.sh
+	$(MAKE) --no-print-directory assets
+	pytest $(ARGS)
+
+check: $(VENV)/.dev $(MODULES)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	$(SEMGREP) --error --config tools/semgrep.yml $(PYTHON_SOURCES)
+	semgrep scan --metrics off --disable-version-check --test --config tools/semgrep.yml tools/semgrep_samples/semgrep.py
+	cd labextension && npm run --silent lint
+
+bench: $(VENV)/.dev
+	python -m benchmarks $(ARGS)
+
+assets: $(ASSETS)
+
+clean:
+	rm -rf jupyter_cloudml/labextension labextension/lib labextension/tsconfig.tsbuildinfo dist build
+
+# Installing builds the Lab assets where they are missing or older than their sources.
+$(VENV)/.lab: $(HOUSE)
+	tools/install.sh lab
+	touch $@
+
+$(VENV)/.dev: $(HOUSE)
+	tools/install.sh lab,test,bench,dev
+	touch $@ $(VENV)/.lab
+
+$(MODULES): labextension/package-lock.json | $(VENV)/.dev
+	cd labextension && npm ci --no-audit --no-fund
+	touch $@
+
+$(ASSETS): $(LAB_SOURCES) $(MODULES) | $(VENV)/.dev
+	cd labextension && npm run --silent build:prod
+	touch $@

@@ -1,0 +1,188 @@
+"""A command with its standard streams: named pipes, so that they outlive the agent that reads them."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+import selectors
+from typing import TYPE_CHECKING, Any, Callable
+
+from .journal import Journal
+from .process import Process
+from .protocol import EOF, READ_SIZE, STDERR, STDIN, STDOUT, WHOLE
+
+if TYPE_CHECKING:
+    from .loop import Loop
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+NAMES = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
+BACKLOG = 32 << 20  # what may wait for the client before the command has to wait, as at any pipe
+
+
+class Command:
+    """The agent's end of one command's streams."""
+
+    def __init__(self, loop: Loop, process: Process, journal: Journal, said: Any) -> None:
+        """``said(command)`` is called after records were journalled."""
+        self.loop, self.process, self.journal, self.said = loop, process, journal, said
+        self.received = 0  # the newest record that came from the client
+        self.taken = 0  # the newest that the command has in its pipe
+        self.note: Callable[[int], None] = lambda seq: None  # told when that changes
+        self.fds: dict[int, int] = {}
+        self.paused = False
+        self._to_stdin: collections.deque[bytes] = collections.deque()
+        self._stdin: int | None = None
+        self._stdin_ends = False
+
+    def path(self, channel: int) -> str:
+        """The named pipe of a channel."""
+        return str(self.process.folder / NAMES[channel])
+
+    def launch(self, argv: list[str], env: dict[str, str], cwd: str, wants_stdin: bool) -> None:
+        """Start the command. Raises OSError."""
+        theirs = []
+        try:
+            if wants_stdin:
+                os.mkfifo(self.path(STDIN), 0o600)
+                theirs.append(os.open(self.path(STDIN), os.O_RDONLY | os.O_NONBLOCK))
+                self._stdin = os.open(self.path(STDIN), os.O_WRONLY | os.O_NONBLOCK)
+                os.set_blocking(theirs[0], True)
+            else:
+                theirs.append(os.open(os.devnull, os.O_RDONLY))
+            for channel in (STDOUT, STDERR):
+                os.mkfifo(self.path(channel), 0o600)
+                # Read and write: with no agent the command itself keeps its pipe open, and is not ended by SIGPIPE.
+                theirs.append(os.open(self.path(channel), os.O_RDWR))
+            self.process.launch(argv, env, cwd, *theirs)
+            self.open()
+        finally:
+            for fd in theirs:
+                os.close(fd)
+
+    def open(self) -> None:
+        """Read from the pipes (also those of a command that an earlier agent started)."""
+        for channel in (STDOUT, STDERR):
+            fd = os.open(self.path(channel), os.O_RDONLY | os.O_NONBLOCK)
+            self.fds[channel] = fd
+            self.loop.register(fd, READ, functools.partial(self._ready, channel, fd))
+
+    def _ready(self, channel: int, fd: int, mask: int) -> None:
+        try:
+            data = os.read(fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.journal.append(channel, WHOLE, data, self.taken)
+        else:
+            self._close(channel)
+        self.said(self)
+        if self.journal.unsent_bytes + self.journal.unacked_bytes > BACKLOG and not self.paused:
+            self.paused = True
+            for other in self.fds.values():
+                self.loop.unregister(other)
+
+    def acked(self) -> None:
+        """The client has taken some: go on reading."""
+        if self.paused and self.journal.unsent_bytes + self.journal.unacked_bytes < BACKLOG // 2:
+            self.paused = False
+            for channel, fd in self.fds.items():
+                self.loop.register(fd, READ, functools.partial(self._ready, channel, fd))
+
+    @property
+    def drained(self) -> bool:
+        """Whether both output streams have ended."""
+        return not self.fds
+
+    def _close(self, channel: int) -> None:
+        fd = self.fds.pop(channel, None)
+        if fd is not None:
+            self.loop.unregister(fd)
+            os.close(fd)
+
+    # -- the client's side ----------------------------------------------------------------------------------------------------------
+    def upstream(self, channel: int, flags: int, seq: int, data: bytes) -> None:
+        """A record from the client; one that was taken before is passed over."""
+        if seq <= self.received:
+            return
+        self.received = seq
+        if channel == STDIN:
+            self._to_stdin.append(data)
+        elif channel == EOF:
+            self._stdin_ends = True
+        self._write_stdin(0)
+
+    def client_changed(self) -> None:
+        """Another client attaches: nothing of a command's streams is left half-done."""
+
+    def _write_stdin(self, mask: int) -> None:
+        fd = self._stdin
+        if fd is None:
+            self._to_stdin.clear()
+            self._settle()
+            return
+        try:
+            while self._to_stdin:
+                data = self._to_stdin[0]
+                done = os.write(fd, data)
+                if done == len(data):
+                    self._to_stdin.popleft()
+                else:
+                    self._to_stdin[0] = data[done:]
+        except BlockingIOError:
+            try:
+                self.loop.register(fd, WRITE, self._write_stdin)
+            except KeyError:
+                return  # waits already
+            return
+        except OSError:
+            self._to_stdin.clear()
+            self._stdin_ends = True
+        self.loop.unregister(fd)
+        if self._stdin_ends:
+            os.close(fd)
+            self._stdin = None
+        self._settle()
+
+    def _settle(self) -> None:
+        if self.taken < self.received:
+            self.taken = self.received
+            self.note(self.taken)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What take_over needs: the open end of standard input, and what waits for it."""
+        if self._stdin is not None:
+            os.set_inheritable(self._stdin, True)
+        waiting = b"".join(self._to_stdin).hex()
+        return {
+            "stdin": self._stdin,
+            "waiting": waiting,
+            "ends": self._stdin_ends,
+            "received": self.received,
+        }
+
+    def take_over(self, state: dict[str, Any]) -> None:
+        """Go on with the standard input of the agent that this one was before."""
+        self._stdin, self._stdin_ends = state["stdin"], bool(state["ends"])
+        self.received = int(state["received"])
+        if state["waiting"]:
+            self._to_stdin.append(bytes.fromhex(state["waiting"]))
+        if self._stdin is not None:
+            os.set_inheritable(self._stdin, False)
+            self._write_stdin(0)
+
+    @property
+    def stdin_waiting(self) -> int:
+        """Bytes taken from the client and not yet by the command."""
+        return sum(len(data) for data in self._to_stdin)
+
+    def close(self) -> None:
+        """Let go of the streams."""
+        for channel in list(self.fds):
+            self._close(channel)
+        if self._stdin is not None:
+            self.loop.unregister(self._stdin)
+            os.close(self._stdin)
+            self._stdin = None

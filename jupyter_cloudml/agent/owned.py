@@ -1,0 +1,261 @@
+"""A process together with its journal, its streams and the client that it is attached to."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import handover
+from .command import Command
+from .journal import Journal
+from .kernel import Kernel
+from .process import Process, now_ms
+from .protocol import ACK, EXITED, WHOLE, pack
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .server import Agent
+
+ACK_BYTES, ACK_RECORDS = 1 << 20, 64
+STDIN_WAITING = 8 << 20  # beyond this, what a command does not read is not acknowledged
+DRAIN = 1.0  # seconds after its end in which a process's last output may still come
+LOG_LIMIT = 16 << 20
+
+
+class Owned:
+    """One process that the agent owns."""
+
+    def __init__(self, agent: Agent, process: Process) -> None:
+        self.agent, self.loop, self.process = agent, agent.loop, process
+        self.journal = Journal(process.folder, process.number)
+        self.connection: Connection | None = None
+        self.client: str | None = None
+        self.finished = False
+        self.end: Kernel | Command
+        if process.kind == "kernel":
+            self.end = Kernel(self.loop, process, self.journal, self._said)
+            self.journal.thin = self.end.thin
+        else:
+            self.end = Command(self.loop, process, self.journal, self._said)
+        self.end.note = self._note_taken
+        self._ack_bytes = self._ack_records = 0
+        self._taken_file = process.folder / "taken"
+        self._drain_until = 0.0
+        self.alone_since = time.monotonic()  # when nobody was attached any more
+        self._taken_fd: int | None = None
+
+    # -- start, and taking up after another agent ---------------------------------------------------------------------------------------
+    def launch(
+        self, spec: dict[str, Any], env: dict[str, str], cwd: str, sockets: str, key: str | None
+    ) -> None:
+        """Start the process. Raises OSError."""
+        argv = list(spec["argv"])
+        if isinstance(self.end, Kernel):
+            path = self.end.load(Kernel.connection_info(sockets, key))
+            argv = [arg.replace("{connection_file}", str(path)) for arg in argv]
+            log = os.open(
+                self.process.folder / "log",
+                os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+                0o600,
+            )
+            null = os.open(os.devnull, os.O_RDONLY)
+            try:
+                self.process.launch(argv, env, cwd, null, log, log)
+            finally:
+                os.close(log)
+                os.close(null)
+        else:
+            self.end.launch(argv, env, cwd, bool(spec.get("stdin")))
+        self.take_up()
+
+    def adopt(self) -> None:
+        """Take up a process of an agent before this one."""
+        try:
+            self.end.taken = self.end.received = int(self._taken_file.read_text() or 0)
+        except (OSError, ValueError):
+            self.end.taken = self.end.received = 0
+        upgraded = handover.take_over(self)
+        if isinstance(self.end, Kernel):
+            self.end.load()
+            if not upgraded and self.process.exit is None:
+                self.end.say_gap()
+        elif self.process.exit is None:
+            self.end.open()
+        if self.process.exit is None:
+            self.take_up()
+        else:
+            self._finish_adopted()
+
+    def _finish_adopted(self) -> None:
+        self.finished = True
+        if not (self.process.folder / "said-exit").exists():
+            self._say_exit()
+
+    def take_up(self) -> None:
+        """Watch the process and join its sockets."""
+        if isinstance(self.end, Kernel):
+            self.end.join()
+        fd = self.process.watch_fd()
+        if fd is not None:
+            self.loop.register(fd, 1, lambda mask: self._look(fd))
+        else:
+            self.loop.after(0.25, self._look_by_timer)
+
+    def _look(self, fd: int) -> None:
+        self.loop.unregister(fd)
+        if self.process.poll():
+            self._ended()
+        else:  # readable, yet not reaped: look again
+            self.loop.after(0.05, self._look_by_timer)
+
+    def _look_by_timer(self) -> None:
+        if self.process.poll():
+            self._ended()
+        else:
+            self.loop.after(0.25, self._look_by_timer)
+
+    # -- end -------------------------------------------------------------------------------------------------------------------------------
+    def _ended(self) -> None:
+        if not self._drain_until:
+            self._drain_until = time.monotonic() + DRAIN
+        drained = not self.end.peers if isinstance(self.end, Kernel) else self.end.drained
+        if not drained and time.monotonic() < self._drain_until:
+            self.loop.after(0.01, self._ended)
+            return
+        if self.finished:
+            return
+        self.finished = True
+        self.end.close()
+        if self.process.exit and self.process.exit["asked"]:
+            self.process.end_session()
+        self._say_exit()
+        self.agent.changed(self)
+
+    def _say_exit(self) -> None:
+        self.journal.append(EXITED, WHOLE, json.dumps(self.process.exit).encode(), self.end.taken)
+        try:
+            (self.process.folder / "said-exit").touch(0o600)
+        except OSError:
+            self.agent.log(f"no room to note the end of {self.process.id}")
+        self._said(self.end)
+
+    def forget(self) -> None:
+        """Remove an ended process and its journal."""
+        if self.connection is not None:
+            self.connection.detach(self)
+        self.journal.close()
+        if self._taken_fd is not None:
+            os.close(self._taken_fd)
+        shutil.rmtree(self.process.folder, ignore_errors=True)
+
+    # -- records -----------------------------------------------------------------------------------------------------------------------------
+    def _said(self, end: Any) -> None:
+        if self.connection is not None:
+            self.connection.pump()
+
+    def acked(self) -> None:
+        """The client has taken some of the journal."""
+        if isinstance(self.end, Command):
+            self.end.acked()
+
+    def upstream(self, channel: int, flags: int, seq: int, data: bytes) -> None:
+        """A record from the client."""
+        self.end.upstream(channel, flags, seq, data)
+        self._ack_bytes += len(data)
+        self._ack_records += 1
+        if self._ack_bytes >= ACK_BYTES or self._ack_records >= ACK_RECORDS:
+            self.send_ack()
+
+    def _note_taken(self, seq: int) -> None:
+        """An agent after this one must not pass it on again."""
+        try:
+            if self._taken_fd is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+                self._taken_fd = os.open(self._taken_file, flags, 0o600)
+            os.pwrite(self._taken_fd, b"%020d" % seq, 0)
+        except OSError:
+            return  # the disk is full: only an agent's death at this moment would send it twice
+
+    def send_ack(self) -> None:
+        """Tell the client what has been taken, as long as the process keeps up."""
+        if isinstance(self.end, Command) and self.end.stdin_waiting > STDIN_WAITING:
+            self.loop.after(0.02, self.send_ack)
+            return
+        self._ack_bytes = self._ack_records = 0
+        if self.connection is not None:
+            self.connection.stream.out.append(
+                pack(self.process.number, ACK, b"", ack=self.end.taken)
+            )
+            self.connection.pump()
+
+    def client_changed(self, client: str) -> None:
+        """Another client attaches."""
+        if self.client is not None:
+            self.end.client_changed()
+        self.client = client
+
+    # -- what is told ----------------------------------------------------------------------------------------------------------------------------
+    def row(self) -> dict[str, Any]:
+        """What the agent tells of it."""
+        row = self.process.row()
+        row["attached"] = self.connection is not None
+        row["seq"], row["acked"], row["taken"] = (
+            self.journal.seq,
+            self.journal.acked,
+            self.end.taken,
+        )
+        if isinstance(self.end, Kernel):
+            row["connection"] = {k: v for k, v in self.end.connection.items() if k != "identity"}
+            row["execution_state"] = self.end.state() if self.process.exit is None else "dead"
+            row["last_activity_ms"] = self.end.last_activity_ms
+        return row
+
+    def trim_log(self) -> None:
+        """Keep the log of a kernel's own standard streams bounded."""
+        path = self.process.folder / "log"
+        try:
+            if path.stat().st_size > LOG_LIMIT:
+                os.truncate(path, 0)
+        except OSError:
+            return
+
+    def stop(self, grace: float) -> None:
+        """Ask it to end; after ``grace`` seconds, end it and all that it started."""
+        if self.process.exit is not None:
+            return
+        if grace > 0:
+            self.process.signal(15)
+            self.loop.after(grace, self._kill)
+        else:
+            self._kill()
+
+    def _kill(self) -> None:
+        if self.process.exit is None:
+            self.process.signal(9)
+            self.process.end_session()
+
+
+def folder_of(base: Path, process_id: str) -> Path:
+    """Where a process's files are."""
+    return base / "p" / process_id
+
+
+def new_spec(params: dict[str, Any], process_id: str, number: int, cwd: str) -> dict[str, Any]:
+    """What is written before a process is started."""
+    argv: list[str] = [str(arg) for arg in params["argv"]]
+    return {
+        "id": process_id,
+        "number": number,
+        "token": params.get("token"),
+        "kind": params.get("kind", "command"),
+        "argv": argv,
+        "cwd": cwd,
+        "labels": dict(params.get("labels") or {}),
+        "stdin": bool(params.get("stdin")),
+        "orphan_s": params.get("orphan_s"),
+        "started_ms": now_ms(),
+    }

@@ -1,0 +1,112 @@
+"""Kernels started before they are asked for: the next start of the same kind takes one of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .kernel import Kernel
+from .process import MARK, first_folder, now_ms, write_json
+
+if TYPE_CHECKING:
+    from .owned import Owned
+    from .server import Agent
+
+JSON = dict[str, Any]
+# Only for kernels that understand Python: what the waiting kernel has to be told about the notebook that takes it.
+MOVE_IN = "import os as _o\n_o.chdir({cwd!r})\n_o.environ.update({env!r})\ndel _o\n"
+NEVER = {MARK, "JPY_PARENT_PID"}
+
+
+class Prewarm:
+    """The waiting kernels, by key."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.wanted: dict[str, JSON] = {}  # key -> {argv, env, count}
+
+    def configure(
+        self,
+        key: str,
+        argv: list[str] | None = None,
+        env: dict[str, str] | None = None,
+        count: int = 1,
+    ) -> JSON:
+        """Keep ``count`` kernels of this key ready; 0 ends those that wait."""
+        if not 0 <= int(count) <= 4:
+            raise ValueError("count has to be 0 to 4")
+        if count and not argv:
+            raise ValueError("argv is missing")
+        self.wanted[key] = {"argv": argv, "env": env or {}, "count": int(count)}
+        for owned in self._waiting(key)[int(count) :]:
+            owned.stop(0)
+        self.agent.loop.after(0, self.refill)
+        return {"key": key, "waiting": len(self._waiting(key)), "count": int(count)}
+
+    def _waiting(self, key: str) -> list[Owned]:
+        return [
+            owned
+            for owned in self.agent.owned.values()
+            if owned.process.spec.get("warm") == key and owned.process.exit is None
+        ]
+
+    def refill(self) -> None:
+        """Start what is missing."""
+        for key, want in self.wanted.items():
+            for _ in range(want["count"] - len(self._waiting(key))):
+                owned = self.agent.launch(
+                    {"argv": want["argv"], "env": want["env"], "kind": "kernel", "cwd": "~"}
+                )
+                self._mark(owned, key)
+        for owned in [
+            o for o in self.agent.owned.values() if o.process.spec.get("warm") and o.process.exit
+        ]:
+            self.agent.forget(owned.process.id)
+
+    def claim(self, params: JSON) -> Owned | None:
+        """A waiting kernel for this start, or None."""
+        key = params.get("prewarm_key")
+        ready = [
+            (owned, owned.end)
+            for owned in (self._waiting(key) if key else [])
+            if isinstance(owned.end, Kernel) and owned.end.joined
+        ]
+        if not ready:
+            return None
+        owned, kernel = ready[0]
+        candidates = params.get("cwd") or "~"
+        cwd = first_folder([candidates] if isinstance(candidates, str) else list(candidates))
+        env = {k: v for k, v in (params.get("env") or {}).items() if k not in NEVER}
+        kernel.execute(MOVE_IN.format(cwd=cwd, env=json.loads(json.dumps(env))))
+        spec = owned.process.spec
+        spec.update(
+            cwd=cwd,
+            token=params.get("token"),
+            labels=dict(params.get("labels") or {}),
+            started_ms=now_ms(),
+            claimed=True,
+            orphan_s=params.get("orphan_s"),
+        )
+        self._mark(owned, None)
+        self.agent.loop.after(1.0, self._refill_or_say)
+        return owned
+
+    def _refill_or_say(self) -> None:
+        from .server import RPCError
+
+        try:
+            self.refill()
+        except RPCError as exc:
+            self.agent.log(f"no kernel could be kept ready: {exc}")
+
+    @staticmethod
+    def _mark(owned: Owned, key: str | None) -> None:
+        owned.process.spec["warm"] = key
+        write_json(owned.process.folder / "spec.json", owned.process.spec)
+
+    def off(self) -> None:
+        """End all that wait."""
+        for key in list(self.wanted):
+            self.wanted[key]["count"] = 0
+            for owned in self._waiting(key):
+                owned.stop(0)

@@ -1,0 +1,222 @@
+"""`jupyter cloudml machine …`"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import click
+
+from jupyter_cloudml.cli import FAILED, PROGRAM, render
+from jupyter_cloudml.cli.interrupt import cancellable
+from jupyter_cloudml.client import Client
+from jupyter_cloudml.errors import HostKeyUnknown
+from jupyter_cloudml.link.carrier import CarrierName
+from jupyter_cloudml.machines.model import CheckStep, MachineView
+
+WAIT = click.option(
+    "--wait",
+    type=click.FloatRange(0, 600),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for machines to answer; 0 asks none.",
+)
+
+
+@click.group()
+def machine() -> None:
+    """Add, list, show, check, start, stop and remove machines."""
+
+
+@machine.command()
+@click.argument("name")
+@click.option("--ssh", required=True, metavar="[USER@]HOST[:PORT]", help="Where it is reached.")
+@click.option("--identity", metavar="FILE", help="The private key to sign in with.")
+@click.option("--host-key", metavar="SHA256:…", help="Its host key; no question is asked then.")
+@click.option("--python", metavar="PATH", help="A Python with ipykernel there.")
+@click.option(
+    "--carrier",
+    type=click.Choice(["auto", "openssh", "paramiko"]),
+    default="auto",
+    show_default=True,
+    help="What carries the connection.",
+)
+def add(
+    name: str,
+    ssh: str,
+    identity: str | None,
+    host_key: str | None,
+    python: str | None,
+    carrier: CarrierName,
+) -> None:
+    """Add the machine NAME, which is reached over SSH, and its kernels.
+
+    At the first contact the fingerprint of its host key is shown, to be compared with what its owner says.
+    """
+    options: dict[str, str | None] = {"identity": identity, "host_key": host_key, "python": python}
+    with Client() as client:
+        try:
+            view = _add(client, name, ssh, options, carrier)
+        except HostKeyUnknown as error:
+            options["host_key"] = _confirmed(error, _command(name, ssh, options, carrier))
+            view = _add(client, name, ssh, options, carrier)
+    click.echo(f"{view.name} is ready: {render.hardware(view.info)}".rstrip(": "))
+
+
+def _add(
+    client: Client, name: str, ssh: str, options: dict[str, str | None], carrier: CarrierName
+) -> MachineView:
+    with cancellable() as cancelled, render.Progress(name) as progress:
+        return client.machines.add(
+            name,
+            ssh,
+            identity=options["identity"],
+            host_key=options["host_key"],
+            python=options["python"],
+            carrier=carrier,
+            progress=progress,
+            cancelled=cancelled,
+        )
+
+
+def _confirmed(error: HostKeyUnknown, command: list[str]) -> str:
+    """Ask a person whether that is the host, and return its fingerprint. Raises the error where there is nobody to ask."""
+    fingerprint = str(error.details["fingerprint"])
+    host, kind = error.details["host"], error.details["keytype"]
+    if not sys.stdin.isatty():
+        accept = shlex.join([*PROGRAM.split(), *command, "--host-key", fingerprint])
+        error.hint = f"compare it with what the host's owner says, then: {accept}"
+        raise error
+    render.say(f"{host} is met for the first time. The fingerprint of its {kind} key is")
+    render.say(f"  {fingerprint}")
+    click.confirm("Is that the host?", abort=True, err=True)
+    return fingerprint
+
+
+def _command(
+    name: str, ssh: str, options: dict[str, str | None], carrier: CarrierName
+) -> list[str]:
+    words = ["machine", "add", name, "--ssh", ssh]
+    for option in ("identity", "python"):
+        if value := options[option]:
+            words += [f"--{option}", value]
+    return words if carrier == "auto" else [*words, "--carrier", carrier]
+
+
+@machine.command("list")
+@WAIT
+@render.json_option
+def list_(wait: float, as_json: bool) -> None:
+    """List the machines and the state of each."""
+    with Client() as client, render.Progress("machines", "asking", lines=False):
+        views = client.machines.list(wait)
+    if as_json:
+        render.show_json({"machines": [view.to_dict() for view in views]})
+        return
+    rows = [
+        [view.name, _state(view), view.address, render.hardware(view.info), str(view.kernels)]
+        for view in views
+    ]
+    render.table(["name", "state", "address", "hardware", "kernels"], rows, "no machines")
+
+
+def _state(view: MachineView) -> str:
+    cause = f": {view.status.cause}" if view.status.cause else ""
+    return view.status.state.value + cause
+
+
+@machine.command()
+@click.argument("name")
+@WAIT
+@render.json_option
+def show(name: str, wait: float, as_json: bool) -> None:
+    """Show all that is known of the machine NAME."""
+    with Client() as client, render.Progress(name, "asking", lines=False):
+        view = client.machines.get(name, wait)
+    if as_json:
+        render.show_json(view.to_dict())
+        return
+    idle = f"after {view.cull_idle_s} s" if view.cull_idle_s else "never"
+    render.fields(
+        [
+            ("name", view.name),
+            ("label", view.label),
+            ("state", _state(view)),
+            ("next", view.status.next_action or ""),
+            ("address", view.address),
+            ("carrier", view.carrier),
+            ("host name", view.info.hostname),
+            ("system", view.info.platform),
+            ("hardware", render.hardware(view.info)),
+            ("python", view.python or ""),
+            ("kernels", str(view.kernels)),
+            ("kept ready", f"{view.prewarm} kernels"),
+            ("idle kernels end", idle),
+        ]
+    )
+
+
+@machine.command()
+@click.argument("name")
+@click.option("--stop-processes", is_flag=True, help="End what runs there first.")
+def remove(name: str, stop_processes: bool) -> None:
+    """Forget the machine NAME, its kernelspecs and its host key."""
+    with Client() as client, render.Progress(name, "removing"):
+        client.machines.remove(name, stop_processes=stop_processes)
+    click.echo(f"{name} is removed")
+
+
+@machine.command()
+@render.json_option
+def suggest(as_json: bool) -> None:
+    """List the hosts of your SSH configuration that could be added."""
+    with Client() as client:
+        found = client.machines.suggest()
+    if as_json:
+        render.show_json({"suggestions": [each.to_dict() for each in found]})
+        return
+    rows = [[each.name, each.host, each.user or "", each.source] for each in found]
+    render.table(["name", "host", "user", "source"], rows, "your SSH configuration names no hosts")
+
+
+@machine.command()
+@click.argument("name")
+@render.json_option
+def check(name: str, as_json: bool) -> int:
+    """Diagnose the machine NAME step by step, from its address to a kernel that answers."""
+    steps = []
+    with Client() as client, render.Progress(name, "checking", lines=False) as progress:
+        for step in client.machines.check(name):
+            steps.append(step)
+            progress.pause()
+            if not as_json:
+                _show_step(step)
+            progress.resume()
+    if as_json:
+        render.show_json({"machine": name, "steps": [step.to_dict() for step in steps]})
+    return 0 if steps and all(step.ok for step in steps) else FAILED
+
+
+def _show_step(step: CheckStep) -> None:
+    mark = click.style("ok  " if step.ok else "FAIL", fg="green" if step.ok else "red")
+    click.echo(f"{mark}  {render.plain(f'{step.step}: {step.detail}')}  ({step.ms} ms)")
+    if step.hint and not step.ok:
+        click.echo(f"      → {render.plain(step.hint)}")
+
+
+@machine.command()
+@click.argument("name")
+def start(name: str) -> None:
+    """Connect to the machine NAME and prepare it; switch it on where that is ours to do."""
+    with Client() as client, cancellable() as cancelled, render.Progress(name) as progress:
+        view = client.machines.start(name, progress=progress, cancelled=cancelled)
+    click.echo(f"{name} is {view.status.state.value}")
+
+
+@machine.command()
+@click.argument("name")
+def stop(name: str) -> None:
+    """End all processes on the machine NAME, and its agent."""
+    with Client() as client, cancellable() as cancelled, render.Progress(name) as progress:
+        view = client.machines.stop(name, progress=progress, cancelled=cancelled)
+    click.echo(f"{name} is {view.status.state.value}")

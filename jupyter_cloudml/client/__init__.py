@@ -1,0 +1,123 @@
+"""The verbs of the command line as Python: `from jupyter_cloudml import Client`.
+
+    with Client() as client:
+        client.machines.add("box-2", "ada@box-2")
+        print(client.run(["nvidia-smi"], on="box-2").stdout.decode())
+
+Works on the same installation as the server and the command line, with or without them running. Everything raises CloudMLError.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from jupyter_cloudml.client.kernels import GRACE_S, KernelRow, KernelVerbs
+from jupyter_cloudml.client.machines import MachineVerbs, parse_address
+from jupyter_cloudml.client.reach import Unreached
+from jupyter_cloudml.client.stopping import Stopped, stop_all
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import AgentError, UsageError
+from jupyter_cloudml.link.completed import Completed
+from jupyter_cloudml.link.process import Ended, Output, RemoteProcess
+from jupyter_cloudml.machines.service import Machines
+from jupyter_cloudml.store import Store
+from jupyter_cloudml_kernels import specs
+
+__all__ = ["Client", "KernelRow", "Stopped", "Unreached", "parse_address"]
+
+
+class Client:
+    """The user's machines and what runs on them. Thread-safe; close it at the end, or use it in a `with`."""
+
+    def __init__(self) -> None:
+        config = Config.from_environ()
+        self._store = Store.open(config)
+        self.core = Machines(self._store, config.home, kernelspecs=specs, keep=False)
+        self.machines = MachineVerbs(self.core)
+        self.kernels = KernelVerbs(self.core)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the machines; what runs there goes on."""
+        self.core.close()
+        self._store.close()
+
+    # -- commands ---------------------------------------------------------------------------------
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        on: str,
+        env: Mapping[str, str] = {},
+        cwd: str | None = None,
+        stdin: bool = False,
+    ) -> RemoteProcess:
+        """Start a command on a machine and return it, to be read as it goes. `cwd` None is the home folder there."""
+        if not argv or not argv[0]:
+            raise UsageError("there is no command", hint="jupyter cloudml run --on NAME -- ARGV…")
+        link = self.core.link(on)
+        return RemoteProcess.start(
+            link, argv, env=env, cwd=cwd, stdin=stdin, labels={"purpose": "run"}
+        )
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        on: str,
+        input: bytes = b"",
+        env: Mapping[str, str] = {},
+        cwd: str | None = None,
+        timeout: float | None = None,
+    ) -> Completed:
+        """Run a command on a machine to its end; its output comes complete, also through cuts of the network.
+
+        `code` of the answer is the exit code, or 128 + n for signal n. Raises AgentError (`timeout`) after `timeout` seconds: the
+        command is ended then.
+        """
+        process = self.start(argv, on=on, env=env, cwd=cwd, stdin=bool(input))
+        if input:
+            threading.Thread(target=_feed, args=(process, input), daemon=True).start()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        out: dict[bool, list[bytes]] = {False: [], True: []}
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            said = process.read(left)
+            if isinstance(said, Output):
+                out[said.stderr].append(said.data)
+            elif isinstance(said, Ended):
+                process.forget()
+                return Completed(said.status, b"".join(out[False]), b"".join(out[True]), said.exit)
+            elif said is None and deadline is not None and time.monotonic() >= deadline:
+                process.stop(0)
+                raise AgentError(
+                    f"{argv[0]} on {on} did not end within {timeout:g} s and was stopped",
+                    code="timeout",
+                    hint="give it more time",
+                )
+
+    def stop_all(self, *, wait_s: float = 20.0, grace_s: float = GRACE_S) -> list[Stopped]:
+        """End every process on every machine that should run: asked first, after `grace_s` seconds by force."""
+        return stop_all(self.core, wait_s, grace_s)
+
+
+def _feed(process: RemoteProcess, data: bytes) -> None:
+    for at in range(0, len(data), 1 << 20):
+        while not process.write(data[at : at + (1 << 20)], 60.0):
+            if process.link.state.phase == "closed":
+                return
+    process.close_stdin()

@@ -1,0 +1,192 @@
+"""Runs host.py on a host and understands what it says."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ..errors import JSON, AgentError, Cancelled, LinkDown, NoEnvironment, NoSpace
+from ..link.link import Link
+from ..link.process import Ended, Output, RemoteProcess
+
+LOOK_S = 0.2
+STOP_S = 10.0
+ORPHAN_S = 600.0  # a build that nobody waits for ends; the next one clears up after it
+MAX_LINE = 64 << 10
+MAX_REASON = 2000
+
+Tell = Callable[[str], None]
+
+
+def ignore(text: str) -> None:
+    """Take a text and tell nobody."""
+
+
+class InstallerFailed(NoEnvironment):
+    """The host's installer gave up for a reason of its own; another way may do."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """host.py on one host, run by the Python at `python`; `progress` and `log` hear what it says."""
+
+    link: Link
+    python: str
+    progress: Tell
+    log: Tell
+    cancelled: threading.Event
+
+    def run(
+        self, verb: str, arguments: dict[str, JSON], timeout: float, payload: bytes = b""
+    ) -> dict[str, Any]:
+        """Run one verb and return the last event.
+
+        Raises InstallerFailed with the host's reason, NoSpace, Cancelled, LinkDown, and AgentError (`timeout`).
+        """
+        process = self._start(verb, arguments, payload, timeout)
+        events = Events(self.progress, self.log)
+        try:
+            status = self._follow(process, events, timeout)
+        finally:
+            process.forget()
+        return self._outcome(status, events)
+
+    def clean_up(self, verb: str, arguments: dict[str, JSON], timeout: float) -> None:
+        """Run one verb although all was called off. Raises LinkDown at once when the link is not up."""
+        if self.link.state.phase != "up":
+            raise LinkDown(f"the link to {self.link.machine} is down")
+        argv = self._argv(verb)
+        self.link.run(argv, input=_input(arguments), timeout=timeout)
+
+    def _argv(self, verb: str) -> list[str]:
+        read = f"import sys;exec(sys.stdin.buffer.read({len(_source())}))"
+        return [self.python, "-I", "-c", read, verb]
+
+    def _start(
+        self, verb: str, arguments: dict[str, JSON], payload: bytes, timeout: float
+    ) -> RemoteProcess:
+        try:
+            process = RemoteProcess.start(
+                self.link,
+                self._argv(verb),
+                stdin=True,
+                labels={"purpose": "environment"},
+                orphan_s=ORPHAN_S,
+            )
+        except AgentError as exc:
+            if exc.code != "cannot_start":
+                raise
+            raise InstallerFailed(exc.message) from exc
+        process.write(_input(arguments) + payload, timeout)
+        process.close_stdin()
+        return process
+
+    def _follow(self, process: RemoteProcess, events: Events, timeout: float) -> int:
+        """Pass on what it says until it has ended; stop it when called off or when time is over."""
+        deadline = time.monotonic() + timeout
+        stopped = False
+        while True:
+            said = process.read(LOOK_S)
+            if isinstance(said, Output):
+                events.take(said)
+            elif isinstance(said, Ended):
+                return said.status
+            late = time.monotonic() > deadline
+            if stopped and late:
+                raise self._not_done()
+            if not stopped and (late or self.cancelled.is_set()):
+                process.stop(STOP_S)
+                stopped, deadline = True, time.monotonic() + 2 * STOP_S
+
+    def _not_done(self) -> Cancelled | AgentError:
+        if self.cancelled.is_set():
+            return Cancelled(f"the work on {self.link.machine} was called off")
+        return AgentError(
+            f"{self.link.machine} takes too long to get ready",
+            code="timeout",
+            hint="is its disk or its network slow? Try again",
+        )
+
+    def _outcome(self, status: int, events: Events) -> dict[str, Any]:
+        last = events.last or {}
+        if status == 0 and last:
+            return last
+        if self.cancelled.is_set():
+            raise self._not_done()
+        path, reason = last.get("no_space"), last.get("failed")
+        if isinstance(path, str):
+            free = last.get("free")
+            raise no_space(self.link.machine, path[:500], free if isinstance(free, int) else 0)
+        if not isinstance(reason, str):
+            reason = f"{self.python} ended with {status}: {events.tail()}"
+        raise InstallerFailed(
+            printable(reason[:MAX_REASON]),
+            hint="install ipykernel there yourself and name its Python with --python PATH",
+        )
+
+
+def no_space(machine: str, path: str, free: int) -> NoSpace:
+    """Return the error for a full disk: where, and how many bytes are free."""
+    return NoSpace(
+        f"no space left on {machine} for an environment: {printable(path)} has {free / 1e6:.1f} MB free",
+        hint="free some space there, or name a Python that has ipykernel with --python PATH",
+        path=path,
+        free_bytes=free,
+    )
+
+
+class Events:
+    """Tells the log of host.py (its standard output) and its events (JSON lines on standard error) apart."""
+
+    def __init__(self, progress: Tell, log: Tell) -> None:
+        self.last: dict[str, Any] | None = None
+        self._progress, self._log = progress, log
+        self._rest = {False: b"", True: b""}
+        self._odd: list[str] = []
+
+    def take(self, said: Output) -> None:
+        """Take a piece of output; what goes beyond 64 KB of a line is dropped."""
+        lines = (self._rest[said.stderr] + said.data).split(b"\n")
+        self._rest[said.stderr] = lines.pop()[:MAX_LINE]
+        for line in lines:
+            text = line[:MAX_LINE].decode(errors="replace").strip()
+            if said.stderr:
+                self._event(text)
+            elif text:
+                self._log(printable(text[:1000]))
+
+    def _event(self, text: str) -> None:
+        try:
+            event = json.loads(text)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            self._odd = [*self._odd[-4:], text[:300]]
+        elif isinstance(event.get("step"), str):
+            self._progress(printable(event["step"][:200]))
+        else:
+            self.last = event
+
+    def tail(self) -> str:
+        """Return the last lines that were no events: a traceback, a complaint of the loader."""
+        return printable(" ".join(self._odd)) or "it said nothing"
+
+
+def printable(text: str) -> str:
+    """Return a text of a host without what could move the cursor of a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+@cache
+def _source() -> bytes:
+    return files("jupyter_cloudml.environments").joinpath("host.py").read_bytes()
+
+
+def _input(arguments: dict[str, JSON]) -> bytes:
+    return _source() + json.dumps(arguments).encode() + b"\n"

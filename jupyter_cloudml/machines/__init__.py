@@ -1,0 +1,1 @@
+"""Machines: what they are, how they come and go, and the links to them."""

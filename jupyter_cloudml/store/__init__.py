@@ -1,0 +1,37 @@
+"""What outlives the process: machines, events, audit. SQLite by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from jupyter_cloudml.clock import Clock, SystemClock
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.store.engine import Database, StoreError, open_database
+from jupyter_cloudml.store.events import AuditRepository, EventRepository
+from jupyter_cloudml.store.machines import MachineRecord, MachineRepository
+from jupyter_cloudml.store.migrations import upgrade
+
+__all__ = ["MachineRecord", "Store", "StoreError"]
+
+
+class Store:
+    """One repository per noun over one database. Thread-safe."""
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self.database = database
+        self.machines = MachineRepository(database)
+        self.events = EventRepository(database)
+        self.audit = AuditRepository(database, clock or SystemClock())
+
+    @classmethod
+    def open(cls, config: Config | None = None, clock: Clock | None = None) -> Store:
+        """Open the configured database and bring its tables up to date. Raises StoreError, UsageError."""
+        database = open_database(config or Config.from_environ())
+        try:
+            upgrade(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, clock)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()

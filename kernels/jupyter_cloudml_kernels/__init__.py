@@ -1,0 +1,1 @@
+"""Jupyter kernels that run on a machine: provisioner, relay, record of what was executed."""

@@ -1,0 +1,172 @@
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+
+import {
+  IErrorBody,
+  IKernel,
+  IKernelGauges,
+  IMachine,
+  IMachineForm,
+  IMachineGauges,
+  IOperation,
+  ISSHMachine,
+  ISuggestion
+} from './types';
+
+const API = 'cloudml/api/v1';
+
+/** A refusal of the server extension, or its silence: `code` is stable, `hint` says what to do next. */
+export class CloudMLError extends Error {
+  readonly code: string;
+  readonly hint: string;
+  readonly details: Readonly<Record<string, unknown>>;
+  readonly status: number;
+
+  constructor(body: IErrorBody, status = 0) {
+    super(body.message);
+    this.name = 'CloudMLError';
+    this.code = body.code;
+    this.hint = body.hint ?? '';
+    this.details = body.details ?? {};
+    this.status = status;
+  }
+
+  /** Any failure as a CloudMLError; a network failure has the code `no_server`. */
+  static from(reason: unknown): CloudMLError {
+    if (reason instanceof CloudMLError) {
+      return reason;
+    }
+    const message = reason instanceof Error ? reason.message : String(reason);
+    const code = reason instanceof ServerConnection.NetworkError ? 'no_server' : 'unexpected';
+    return new CloudMLError({ code, message });
+  }
+}
+
+/** The REST API of the server extension. Every method throws CloudMLError. */
+export class CloudMLClient {
+  constructor(readonly serverSettings: ServerConnection.ISettings) {}
+
+  /** Milliseconds that the server's clock is ahead of the browser's, from the last answer. */
+  get clockOffset(): number {
+    return this._clockOffset;
+  }
+
+  async listMachines(): Promise<ReadonlyArray<IMachine>> {
+    return (await this._get<{ machines: IMachine[] }>('machines')).machines;
+  }
+
+  getMachine(name: string): Promise<IMachine> {
+    return this._get(machinePath(name));
+  }
+
+  addMachine(machine: ISSHMachine): Promise<IOperation> {
+    return this._begin('POST', 'machines', { provider: 'ssh', ...machine });
+  }
+
+  /** Begin to start (connect), stop (disconnect), retry or check a machine. */
+  act(name: string, verb: 'start' | 'stop' | 'retry' | 'check'): Promise<IOperation> {
+    return this._begin('POST', `${machinePath(name)}/${verb}`);
+  }
+
+  /** Begin to forget a machine; it fails with `in_use` while processes run there, unless they may be ended. */
+  removeMachine(name: string, stopProcesses: boolean): Promise<IOperation> {
+    const query = stopProcesses ? '?stop_processes=true' : '';
+    return this._begin('DELETE', machinePath(name) + query);
+  }
+
+  async suggestions(): Promise<ReadonlyArray<ISuggestion>> {
+    return (await this._get<{ suggestions: ISuggestion[] }>('machines/suggestions')).suggestions;
+  }
+
+  /** The form that adds a machine. */
+  machineForm(): Promise<IMachineForm> {
+    return this._get('machines/schema');
+  }
+
+  async machineGauges(name: string): Promise<IMachineGauges> {
+    const path = `${machinePath(name)}/gauges`;
+    return (await this._get<{ machine: IMachineGauges }>(path)).machine;
+  }
+
+  kernelGauges(id: string): Promise<IKernelGauges> {
+    return this._get(`kernels/${encodeURIComponent(id)}/gauges`);
+  }
+
+  async listKernels(): Promise<ReadonlyArray<IKernel>> {
+    return (await this._get<{ kernels: IKernel[] }>('kernels')).kernels;
+  }
+
+  async cancelStart(kernelId: string): Promise<void> {
+    await this._request('POST', `kernels/${encodeURIComponent(kernelId)}/cancel-start`);
+  }
+
+  getOperation(id: string): Promise<IOperation> {
+    return this._get(`operations/${encodeURIComponent(id)}`);
+  }
+
+  /** The operations that run, and those that ended lately, newest first. */
+  async listOperations(): Promise<ReadonlyArray<IOperation>> {
+    return (await this._get<{ operations: IOperation[] }>('operations')).operations;
+  }
+
+  async cancelOperation(id: string): Promise<void> {
+    await this._request('DELETE', `operations/${encodeURIComponent(id)}`);
+  }
+
+  private async _begin(method: string, path: string, body?: object): Promise<IOperation> {
+    return (await this._request<{ operation: IOperation }>(method, path, body)).operation;
+  }
+
+  private _get<T>(path: string): Promise<T> {
+    return this._request<T>('GET', path);
+  }
+
+  private async _request<T>(method: string, path: string, body?: object): Promise<T> {
+    const url = URLExt.join(this.serverSettings.baseUrl, API, path);
+    const init: RequestInit = { method };
+    if (method === 'POST') {
+      init.body = JSON.stringify(body ?? {});
+      init.headers = { 'Content-Type': 'application/json' };
+    }
+    let response: Response;
+    try {
+      response = await ServerConnection.makeRequest(url, init, this.serverSettings);
+    } catch (reason) {
+      throw CloudMLError.from(reason);
+    }
+    this._noteClock(response);
+    const text = await response.text();
+    if (!response.ok) {
+      throw new CloudMLError(errorBody(text, response), response.status);
+    }
+    return (text ? JSON.parse(text) : undefined) as T;
+  }
+
+  private _noteClock(response: Response): void {
+    const date = Date.parse(response.headers.get('Date') ?? '');
+    if (!Number.isNaN(date)) {
+      // The header counts whole seconds: less than two seconds' difference says nothing.
+      const offset = date - Date.now();
+      this._clockOffset = Math.abs(offset) < 2000 ? 0 : offset;
+    }
+  }
+
+  private _clockOffset = 0;
+}
+
+function machinePath(name: string): string {
+  return `machines/${encodeURIComponent(name)}`;
+}
+
+/** The error an answer carries, or one made from its status when a proxy or an old server wrote it. */
+function errorBody(text: string, response: Response): IErrorBody {
+  try {
+    const body = JSON.parse(text) as Partial<IErrorBody>;
+    if (typeof body.code === 'string' && typeof body.message === 'string') {
+      return body as IErrorBody;
+    }
+  } catch {
+    // Not JSON: the status alone has to do.
+  }
+  return { code: `http_${response.status}`, message: `${response.status} ${response.statusText}` };
+}

@@ -1,0 +1,33 @@
+import { JupyterFrontEndPlugin } from '@jupyterlab/application';
+
+import { addPlugin } from './add';
+import { checkPlugin } from './check';
+import { commandsPlugin } from './commands';
+import { modelPlugin, notebookPlugin, settingsPlugin } from './core';
+import { noticesPlugin } from './notebook/notices';
+import { panelPlugin } from './panel';
+import { pickerPlugin } from './picker';
+import { reconnectPlugin } from './reconnect';
+import { restorePlugin } from './restore';
+import { statusPlugin } from './status';
+
+export { IServerWatch } from './reconnect';
+export { ICloudMLSettings } from './settings';
+export { ICloudML, ICurrentNotebook } from './tokens';
+
+const plugins: JupyterFrontEndPlugin<unknown>[] = [
+  settingsPlugin,
+  modelPlugin,
+  notebookPlugin,
+  commandsPlugin,
+  panelPlugin,
+  pickerPlugin,
+  addPlugin,
+  checkPlugin,
+  noticesPlugin,
+  statusPlugin,
+  restorePlugin,
+  reconnectPlugin
+];
+
+export default plugins;

@@ -1,0 +1,219 @@
+import { Event, KernelSpec } from '@jupyterlab/services';
+import { IDisposable } from '@lumino/disposable';
+import { Poll } from '@lumino/polling';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { CloudMLClient, CloudMLError } from './api';
+import { EventIDs, IKernelEvent, IMachineEvent, applyMachineEvent, mergeMachines } from './events';
+import { KernelRows } from './kernels';
+import { OperationModel } from './operation';
+import { IKernel, IMachine } from './types';
+
+/** Events are pushed: the rest is a look now and then for one that was lost, in ms. */
+const RECONCILE = 45_000;
+/** Between two looks while the server does not answer or a machine is on its way, in ms. */
+const SOON = 4_000;
+const FIRST_RETRY = 1_000;
+/** Events come in bursts; one snapshot answers those of this many ms. */
+const SETTLE = 150;
+
+/** What the user interface shows: machines and kernels, or why there are none. Knows no DOM but visibility. */
+export class CloudMLModel implements IDisposable {
+  constructor(
+    readonly client: CloudMLClient,
+    private readonly _events: Event.IManager,
+    private readonly _specs: KernelSpec.IManager
+  ) {
+    _events.stream.connect(this._onEvent, this);
+    document.addEventListener('visibilitychange', this._onVisibility);
+    this._poll = new Poll({
+      name: 'jupyter-cloudml:machines',
+      auto: false,
+      factory: () => this._load(),
+      frequency: { interval: RECONCILE, backoff: true, max: RECONCILE },
+      standby: 'when-hidden'
+    });
+  }
+
+  /** Emitted whenever anything below changed. */
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  /** Emitted with each kernel that was seen to end, once per end. */
+  get kernelEnded(): ISignal<KernelRows, IKernel> {
+    return this._rows.ended;
+  }
+
+  /** Null before the first answer. */
+  get machines(): ReadonlyArray<IMachine> | null {
+    return this._machines;
+  }
+
+  get kernels(): ReadonlyArray<IKernel> {
+    return this._rows.rows;
+  }
+
+  /** Why the last snapshot failed, or null. */
+  get error(): CloudMLError | null {
+    return this._error;
+  }
+
+  get specs(): KernelSpec.IManager {
+    return this._specs;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** The time on the server, UTC epoch ms. */
+  now(): number {
+    return Date.now() + this.client.clockOffset;
+  }
+
+  machine(name: string | null): IMachine | null {
+    return this._machines?.find(machine => machine.name === name) ?? null;
+  }
+
+  kernel(id: string | null): IKernel | null {
+    return this._rows.get(id);
+  }
+
+  /** Ask the server for everything; resolves when the answer or its failure is shown. */
+  async refresh(): Promise<void> {
+    await this._poll.refresh();
+    await this._poll.tick.catch(() => undefined);
+  }
+
+  /** Follow slow work that the server does; the caller disposes it. */
+  watch(operation: string): OperationModel {
+    return new OperationModel(operation, this.client, this._events);
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    window.clearTimeout(this._settling);
+    document.removeEventListener('visibilitychange', this._onVisibility);
+    this._poll.dispose();
+    this._rows.dispose();
+    Signal.clearData(this);
+  }
+
+  private async _load(): Promise<void> {
+    this._loading = true;
+    this._touched.clear();
+    const before = offers(this._machines);
+    try {
+      const [machines, kernels] = await Promise.all([
+        this.client.listMachines(),
+        this.client.listKernels()
+      ]);
+      const touched = this._machines?.filter(machine => this._touched.has(machine.name)) ?? [];
+      this._machines = mergeMachines(machines, touched);
+      this._rows.set(kernels);
+      this._error = null;
+    } catch (reason) {
+      this._error = CloudMLError.from(reason);
+    }
+    const busy = this._machines?.some(m => m.state === 'starting' || m.state === 'stopping');
+    const interval = this._error ? FIRST_RETRY : busy ? SOON : RECONCILE;
+    this._poll.frequency = { interval, backoff: true, max: this._error ? SOON * 4 : RECONCILE };
+    this._loading = false;
+    this._changed.emit();
+    if (this._again) {
+      this._again = false;
+      this._settle();
+    }
+    if (this._error) {
+      throw this._error;
+    }
+    if (before && before !== offers(this._machines)) {
+      void this._specs.refreshSpecs().catch(() => undefined);
+    }
+  }
+
+  private _onEvent(_: Event.IManager, emission: Event.Emission): void {
+    if (emission.schema_id === EventIDs.machine) {
+      this._onMachine(emission as unknown as IMachineEvent);
+    } else if (emission.schema_id === EventIDs.kernel) {
+      this._onKernel(emission as unknown as IKernelEvent);
+    }
+  }
+
+  private _onMachine(event: IMachineEvent): void {
+    if (!this._machines) {
+      return;
+    }
+    const before = this.machine(event.name);
+    const after = applyMachineEvent(this._machines, event, this.now());
+    if (after) {
+      this._touched.add(event.name);
+      this._machines = after;
+      this._changed.emit();
+    }
+    if (!before || (after && before.state !== event.state) || event.removed) {
+      this._settle();
+    }
+  }
+
+  private _onKernel(event: IKernelEvent): void {
+    if (this._rows.apply(event, this.now())) {
+      this._changed.emit();
+    }
+    // The event does not say how a kernel ended, nor where a new one belongs.
+    if (event.state === 'ended') {
+      void this._noteEnd(event);
+    } else {
+      this._settle();
+    }
+  }
+
+  /** Ask at once how a kernel ended: the server may start another in its place within seconds. */
+  private async _noteEnd(event: IKernelEvent): Promise<void> {
+    try {
+      this._rows.setAfterEnd(event, await this.client.listKernels());
+      this._changed.emit();
+    } catch {
+      this._settle();
+    }
+  }
+
+  /** Take one snapshot soon, whatever else happens until then. */
+  private _settle(): void {
+    window.clearTimeout(this._settling);
+    this._settling = window.setTimeout(() => {
+      // A snapshot on its way was perhaps taken before what we heard of just now.
+      if (this._loading) {
+        this._again = true;
+      } else {
+        void this.refresh();
+      }
+    }, SETTLE);
+  }
+
+  private _onVisibility = (): void => {
+    if (!document.hidden) {
+      this._settle();
+    }
+  };
+
+  private readonly _poll: Poll;
+  private readonly _changed = new Signal<this, void>(this);
+  private readonly _rows = new KernelRows();
+  private readonly _touched = new Set<string>();
+  private _machines: ReadonlyArray<IMachine> | null = null;
+  private _error: CloudMLError | null = null;
+  private _loading = false;
+  private _again = false;
+  private _settling = 0;
+  private _isDisposed = false;
+}
+
+/** What decides which kernelspecs there are: the machines, and which of them have told theirs. */
+function offers(machines: ReadonlyArray<IMachine> | null): string | null {
+  return machines && JSON.stringify(machines.map(each => [each.name, each.state === 'running']));
+}

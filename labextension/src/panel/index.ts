@@ -1,0 +1,56 @@
+import {
+  ILabShell,
+  ILayoutRestorer,
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin
+} from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { machinesIcon } from '../icons';
+import { ICloudMLSettings } from '../settings';
+import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook } from '../tokens';
+import { MachinesSection } from './machines';
+import { RowMenu } from './menu';
+import { NotebookSection } from './notebook';
+import { CloudMLPanel } from './panel';
+
+export const panelPlugin: JupyterFrontEndPlugin<void> = {
+  id: 'jupyter-cloudml:panel',
+  description: 'Adds the CloudML side panel.',
+  autoStart: true,
+  requires: [ICloudML, ICloudMLSettings],
+  optional: [ICurrentNotebook, ILabShell, ILayoutRestorer, ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    model: ICloudML,
+    settings: ICloudMLSettings,
+    notebook: ICurrentNotebook | null,
+    shell: ILabShell | null,
+    restorer: ILayoutRestorer | null,
+    palette: ICommandPalette | null,
+    maybeTranslator: ITranslator | null
+  ) => {
+    const translator = maybeTranslator ?? nullTranslator;
+    const trans = translator.load(DOMAIN);
+    const { commands } = app;
+    const panel = new CloudMLPanel(commands, translator, trans);
+    const menu = new RowMenu(commands);
+    panel.disposed.connect(() => menu.dispose());
+    if (notebook) {
+      panel.addSection(new NotebookSection({ model, notebook, settings, commands, trans }));
+    }
+    panel.addSection(new MachinesSection({ model, commands, menu, trans }));
+    app.shell.add(panel, 'left', { rank: 250, type: 'CloudML' });
+    restorer?.add(panel, panel.id);
+
+    commands.addCommand(CommandIDs.showPanel, {
+      label: trans.__('Show CloudML'),
+      caption: trans.__('Show where notebooks run'),
+      icon: machinesIcon,
+      describedBy: { args: { type: 'object', properties: {} } },
+      execute: () => (shell ?? app.shell).activateById(panel.id)
+    });
+    palette?.addItem({ command: CommandIDs.showPanel, category: trans.__('CloudML') });
+  }
+};

@@ -1,0 +1,37 @@
+import { Token } from '@lumino/coreutils';
+
+import { CloudMLModel } from './model';
+import { CurrentNotebook } from './notebook/current';
+
+/** The translation domain of every string of this extension. */
+export const DOMAIN = 'jupyter_cloudml';
+
+/** The machines and kernels as the server tells them, and its client. */
+export type ICloudML = CloudMLModel;
+export const ICloudML = new Token<ICloudML>(
+  'jupyter-cloudml:ICloudML',
+  'The machines and kernels that the server extension knows, kept up to date.'
+);
+
+/** The notebook in front and the machine its kernel runs on. */
+export type ICurrentNotebook = CurrentNotebook;
+export const ICurrentNotebook = new Token<ICurrentNotebook>(
+  'jupyter-cloudml:ICurrentNotebook',
+  'The notebook in front and the machine that its kernel runs on.'
+);
+
+/** The commands. Those about a machine take `{name}` and ask for it where it is missing. */
+export namespace CommandIDs {
+  export const showPanel = 'cloudml:show-panel';
+  export const refresh = 'cloudml:refresh';
+  export const chooseMachine = 'cloudml:choose-machine';
+  export const addMachine = 'cloudml:add-machine';
+  export const startMachine = 'cloudml:start-machine';
+  export const stopMachine = 'cloudml:stop-machine';
+  export const retryMachine = 'cloudml:retry-machine';
+  export const checkMachine = 'cloudml:check-machine';
+  export const removeMachine = 'cloudml:remove-machine';
+  export const openNotebook = 'cloudml:open-notebook';
+  export const copyAddress = 'cloudml:copy-address';
+  export const cancelStart = 'cloudml:cancel-start';
+}

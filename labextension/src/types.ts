@@ -1,0 +1,159 @@
+import { JSONObject } from '@lumino/coreutils';
+
+/** What the REST API and the events carry. Names are the server's; times are UTC epoch ms, sizes are bytes. */
+
+export type MachineState = 'stopped' | 'starting' | 'running' | 'unreachable' | 'stopping' | 'gone';
+
+/** One named step of something that takes a while: the n-th of `of`. */
+export interface IStep {
+  readonly n: number;
+  readonly of: number;
+  readonly text: string;
+  readonly since_ms?: number;
+}
+
+/** A failure as the server tells it: `message` names object and cause, `hint` the next action. */
+export interface IErrorBody {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+export interface IGpu {
+  readonly name: string;
+  readonly memory_total: number | null;
+}
+
+export interface IMachineInfo {
+  readonly cpus?: number | null;
+  readonly memory_bytes?: number | null;
+  readonly gpus?: ReadonlyArray<IGpu>;
+  readonly hostname?: string;
+  readonly platform?: string;
+}
+
+export interface IMachine {
+  readonly name: string;
+  readonly provider: string;
+  readonly label: string;
+  readonly state: MachineState;
+  readonly step: IStep | null;
+  readonly since_ms: number;
+  readonly cause: string | null;
+  readonly next_action: string | null;
+  readonly error: IErrorBody | null;
+  readonly address: string | null;
+  readonly carrier: string | null;
+  readonly python: string | null;
+  readonly info: IMachineInfo | null;
+  readonly kernels: number;
+  readonly version: number;
+}
+
+export type KernelState = 'connected' | 'reconnecting' | 'starting' | 'ended';
+
+/** How a process ended. */
+export interface IExit {
+  readonly code: number | null;
+  readonly signal: number | string | null;
+  /** Whether somebody asked for it. */
+  readonly asked?: boolean;
+  readonly oom?: boolean;
+  readonly peak_bytes?: number | null;
+  readonly ended_ms?: number | null;
+  readonly reason?: string | null;
+}
+
+/** A kernel that our provisioner started. */
+export interface IKernel {
+  readonly id: string;
+  readonly machine: string;
+  readonly process: string | null;
+  readonly spec: string | null;
+  readonly path: string | null;
+  readonly state: KernelState;
+  readonly since_ms: number;
+  readonly cause: string | null;
+  readonly exit: IExit | null;
+}
+
+export type OperationState = 'running' | 'done' | 'failed' | 'cancelled';
+
+/** Slow work that the server does for us. */
+export interface IOperation {
+  readonly id: string;
+  readonly kind: string;
+  readonly target: string;
+  readonly state: OperationState;
+  readonly step: IStep | null;
+  readonly log: ReadonlyArray<string>;
+  readonly result: unknown;
+  readonly error: IErrorBody | null;
+}
+
+/** One step of a machine's diagnosis. */
+export interface ICheckStep {
+  readonly step: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  readonly hint?: string | null;
+  readonly ms?: number | null;
+}
+
+export interface IGpuGauge {
+  readonly name: string;
+  readonly memory_used: number | null;
+  readonly memory_total: number | null;
+  readonly percent: number | null;
+}
+
+export interface IMachineGauges {
+  readonly cpu_percent: number | null;
+  readonly memory_used: number | null;
+  readonly memory_total: number | null;
+  readonly disk_free?: number | null;
+  readonly gpus: ReadonlyArray<IGpuGauge>;
+}
+
+export interface IKernelGauges {
+  readonly cpu_percent: number | null;
+  readonly memory_used: number | null;
+  readonly gpu_memory_used: number | null;
+}
+
+/** A host found in the user's SSH configuration. */
+export interface ISuggestion {
+  readonly name: string;
+  readonly host: string;
+  readonly user: string | null;
+  readonly port: number | null;
+  readonly identity: string | null;
+  readonly source: string;
+}
+
+/** A JSON schema of the body of POST machines, and hints for showing it as a form. */
+export interface IMachineForm {
+  readonly schema: JSONObject;
+  readonly uiSchema: JSONObject;
+}
+
+/** What the form of "Add machine over SSH" sends. */
+export interface ISSHMachine {
+  readonly name: string;
+  readonly host: string;
+  readonly user?: string;
+  readonly port?: number;
+  readonly identity?: string;
+  readonly host_key?: string;
+  readonly python?: string;
+  readonly carrier?: string;
+}
+
+/** The host key that a person has to compare before the first connection. */
+export interface IHostKey {
+  readonly host: string;
+  readonly port: number;
+  readonly keytype: string;
+  readonly fingerprint: string;
+}

@@ -1,0 +1,99 @@
+"""The extension application: builds the core, mounts the routes, publishes events, brings kernels back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, cast
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Enum, Unicode
+
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import CloudMLError
+from jupyter_cloudml_server.core import Core
+from jupyter_cloudml_server.handlers import routes
+from jupyter_cloudml_server.handlers.base import SETTING
+from jupyter_cloudml_server.reattach import Reattach
+
+if TYPE_CHECKING:
+    from jupyter_events import EventLogger
+    from jupyter_server.serverapp import ServerApp
+    from tornado.platform.asyncio import BaseAsyncIOLoop
+
+STOP_S = 10.0  # for all that the extension has to do when the server stops
+
+
+class CloudMLApp(ExtensionApp):
+    """Runs notebooks on any machine, and keeps what they say until it is saved."""
+
+    name = "jupyter_cloudml"
+    load_other_extensions = True
+
+    home = Unicode(
+        "",
+        help="The folder for the database, keys and logs. Empty: JUPYTER_CLOUDML_HOME, else <jupyter data dir>/cloudml.",
+    ).tag(config=True)
+    on_server_stop = Enum(
+        ["keep", "stop"],
+        "keep",
+        help="What becomes of kernels on machines when this server stops: they are kept and found again, or stopped.",
+    ).tag(config=True)
+
+    def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Say where sessions are kept; runs before the session manager exists."""
+        super()._link_jupyter_server_extension(serverapp)
+        if self.home:
+            # Everything in this process, the kernels' provisioners too, must mean the same folder.
+            os.environ["JUPYTER_CLOUDML_HOME"] = os.path.abspath(os.path.expanduser(self.home))
+        self._reattach = Reattach(on_server_stop=self.on_server_stop)
+        self._reattach.link(serverapp)
+        sockets = serverapp.config.ZMQChannelsWebsocketConnection
+        if "limit_rate" not in sockets:  # beyond 1 MB/s an open page would lose lines for good
+            sockets.limit_rate = False
+
+    def initialize_settings(self) -> None:
+        """Build the core and put the kernels back on the map; no request can come yet."""
+        server = self._server()
+        try:
+            self._core: Core | CloudMLError = Core(
+                Config.from_environ(),
+                cast("EventLogger", server.event_logger),
+                cast("BaseAsyncIOLoop", server.io_loop).asyncio_loop,
+                server.session_manager,
+            )
+        except CloudMLError as error:
+            # The server is up all the same, and each request says why this part of it is not.
+            self.log.error("jupyter-cloudml cannot start: %s", error)
+            self._core = error
+        self.settings[SETTING] = self._core
+        self._reattach.load(server)
+
+    def initialize_handlers(self) -> None:
+        """Mount the REST interface."""
+        self.handlers.extend(routes())
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Connect machines and kernels; the loop runs now."""
+        if isinstance(self._core, Core):
+            self._core.start()
+        await self._reattach.start(serverapp)
+
+    async def stop_extension(self) -> None:
+        """Let go of the kernels before the server would shut them down, then of everything else."""
+        try:
+            await asyncio.wait_for(self._stop(), STOP_S)
+        except asyncio.TimeoutError:
+            self.log.warning(
+                "jupyter-cloudml did not stop within %d s; the rest ends with the process", STOP_S
+            )
+
+    def _server(self) -> ServerApp:
+        if self.serverapp is None:
+            raise RuntimeError("jupyter_cloudml is not linked to a server")
+        return self.serverapp
+
+    async def _stop(self) -> None:
+        await self._reattach.stop(self._server())
+        if isinstance(self._core, Core):
+            await self._core.close()

@@ -1,0 +1,131 @@
+"""The core, built once for a server and taken down with it; what the handlers and the application share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from jupyter_events import EventLogger
+
+import jupyter_cloudml
+from jupyter_cloudml.clock import SystemClock
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import JSON, CloudMLError
+from jupyter_cloudml.machines.operations import Operations
+from jupyter_cloudml.machines.service import Machines
+from jupyter_cloudml.store import Store
+from jupyter_cloudml_kernels import executions, machines, provisioner, specs
+from jupyter_cloudml_kernels.running import KernelView
+from jupyter_cloudml_server.calls import CallPool
+from jupyter_cloudml_server.gauges import GaugesCache
+from jupyter_cloudml_server.kernels import KernelCalls, Sessions
+from jupyter_cloudml_server.machines import MachineCalls
+from jupyter_cloudml_server.publisher import ExecutionNotifier, Publisher, call_soon
+
+EXECUTIONS_EVERY_S = 0.1  # for each kernel; it may print thousands of lines meanwhile
+_log = logging.getLogger(__name__)
+
+
+class Core:
+    """The machines, operations, kernels and executions of one server, callable from its event loop.
+
+    Raises CloudMLError when the store cannot be used; nothing is left open then.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bus: EventLogger,
+        loop: asyncio.AbstractEventLoop,
+        sessions: Sessions,
+    ) -> None:
+        clock = SystemClock()
+        self.home = config.home
+        self.started_ms = clock.now_ms()
+        self._publisher = Publisher(bus, loop)
+        self._notifier = ExecutionNotifier(self._publisher, loop, EXECUTIONS_EVERY_S)
+        self._store = Store.open(config, clock)
+        self._local = CallPool("local", threads=4, waiting=200)
+        self._remote = CallPool("remote", threads=8, waiting=100)
+        try:
+            self._machines = Machines(self._store, self.home, clock, self._publisher.publish, specs)
+        except CloudMLError:
+            self._store.close()
+            raise
+        machines.use(self._machines)  # kernels of this process share its links
+        self.operations = Operations(self._publisher.publish, clock)
+        self.machines = MachineCalls(
+            self._machines,
+            self.operations,
+            self._store.events,
+            clock=clock,
+            local=self._local,
+            remote=self._remote,
+        )
+        self.gauges = GaugesCache(self.machines.gauges, clock)
+        self.kernels = KernelCalls(sessions, self.gauges)
+        self.executions = executions.shared()
+        self._loop = loop
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def status(self) -> dict[str, JSON]:
+        """Return the version and what is there."""
+        return {
+            "version": jupyter_cloudml.__version__,
+            "home": str(self.home),
+            "started_ms": self.started_ms,
+            "machines": len(await self.machines.all()),
+            "kernels": len(provisioner.live()),
+        }
+
+    def start(self) -> None:
+        """Pass on what kernels do, and connect the machines that should run; returns at once."""
+        self._unsubscribe = [
+            provisioner.subscribe(self._publish_kernel),
+            self.executions.subscribe(self._notifier.changed),
+        ]
+        self._spawn(self._connect())
+
+    async def close(self) -> None:
+        """Let go of everything; machines, processes and kernels there go on."""
+        self._closed = True
+        self._publisher.close()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.gauges.close()
+        self.operations.close()
+        machines.use(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._machines.close)
+        self._local.close()
+        self._remote.close()
+        self._store.close()
+
+    async def _connect(self) -> None:
+        try:
+            await self._remote.run(self._machines.connect_all)
+        except CloudMLError as error:
+            _log.warning("jupyter-cloudml: machines are not connected: %s", error)
+
+    def _publish_kernel(self, view: KernelView) -> None:
+        """Tell of a kernel's new state. On any thread."""
+        self._publisher.emit(
+            "kernel",
+            {"id": view.id, "machine": view.machine, "state": view.state, "cause": view.cause},
+        )
+        if view.state in ("connected", "ended"):
+            call_soon(self._loop, lambda: self._spawn(self.machines.recount(view.machine)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,38 @@
+"""The routes under cloudml/api/v1: one module per noun."""
+
+from __future__ import annotations
+
+from jupyter_cloudml_server.handlers import executions, kernels, machines, operations, status
+from jupyter_cloudml_server.handlers.base import CloudMLHandler
+
+ROOT = r"/cloudml/api/v1"
+_ONE = r"([^/]+)"  # decoded and checked by the handler
+
+# In the order in which they are tried: the fixed paths beside machines/{name} come before it.
+PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
+    (r"/machines", machines.MachinesHandler),
+    (r"/machines/suggestions", machines.SuggestionsHandler),
+    (r"/machines/schema", machines.AddFormHandler),
+    (r"/machines/host-key", machines.HostKeyHandler),
+    (rf"/machines/{_ONE}", machines.MachineHandler),
+    (rf"/machines/{_ONE}/(start|stop|retry|check)", machines.MachineActionHandler),
+    (rf"/machines/{_ONE}/gauges", machines.MachineGaugesHandler),
+    (rf"/machines/{_ONE}/processes", machines.ProcessesHandler),
+    (r"/operations", operations.OperationsHandler),
+    (rf"/operations/{_ONE}", operations.OperationHandler),
+    (r"/kernels", kernels.KernelsHandler),
+    (rf"/kernels/{_ONE}/gauges", kernels.KernelGaugesHandler),
+    (rf"/kernels/{_ONE}/cancel-start", kernels.CancelStartHandler),
+    (rf"/kernels/{_ONE}/executions", executions.KernelExecutionsHandler),
+    (rf"/kernels/{_ONE}/executions/ack", executions.KernelAcknowledgementHandler),
+    (r"/executions", executions.DocumentExecutionsHandler),
+    (r"/executions/ack", executions.DocumentAcknowledgementHandler),
+    (r"/status", status.StatusHandler),
+    (r"/openapi.json", status.OpenAPIHandler),
+    (r"(?:/.*)?", status.UnknownPathHandler),
+)
+
+
+def routes() -> list[tuple[str, type[CloudMLHandler]]]:
+    """Return the routing table, without the server's base URL."""
+    return [(ROOT + path, handler) for path, handler in PATHS]

@@ -1,0 +1,83 @@
+"""What holds for every test: no network but our own, no settings of the user's, nightly tests on request."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["cloudbox.fixture"]
+
+# Undecorated core handlers then refuse to start, and undecorated ones of ours warn: an error here.
+os.environ["JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"] = "0"
+
+OWN_NETWORKS = [
+    ipaddress.ip_network("127.0.0.0/8"),
+    ipaddress.ip_network("::1/128"),
+    ipaddress.ip_network("10.208.0.0/12"),  # the hosts of tests/cloudbox, in their own namespaces
+]
+
+
+class NetworkRefused(AssertionError):
+    """A test reached for an address that is not its own."""
+
+
+def _refuse_foreign_addresses(event: str, args: tuple[object, ...]) -> None:
+    if event not in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        return
+    address = args[1]
+    if not isinstance(address, tuple) or not isinstance(address[0], str):
+        return  # a unix socket, or a datagram on a connected one
+    host = address[0].partition("%")[0]
+    if host == "localhost":
+        return
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        raise NetworkRefused(f"test connects to {host!r}: only literal test addresses") from None
+    if not any(ip.version == net.version and ip in net for net in OWN_NETWORKS):
+        raise NetworkRefused(f"test connects to {host}: only loopback and the tests' own hosts")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--nightly`."""
+    parser.addoption("--nightly", action="store_true", help="also run the tests that take minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse foreign addresses to this process from here on (an audit hook cannot be removed)."""
+    sys.addaudithook(_refuse_foreign_addresses)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the nightly tests out unless asked for."""
+    if config.getoption("--nightly"):
+        return
+    skip = pytest.mark.skip(reason="takes minutes: --nightly runs it")
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the user's Jupyter and CloudML folders out of every test."""
+    home = tmp_path_factory.mktemp("home", numbered=False)
+    places = {
+        "JUPYTER_CLOUDML_HOME": home / "cloudml",
+        "JUPYTER_CONFIG_DIR": home / "jupyter" / "config",
+        "JUPYTER_DATA_DIR": home / "jupyter" / "data",
+        "JUPYTER_RUNTIME_DIR": home / "jupyter" / "runtime",
+        "IPYTHONDIR": home / "ipython",
+        "MPLCONFIGDIR": home / "matplotlib",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, path in places.items():
+            patch.setenv(name, str(path))
+        for name in ("JUPYTER_TOKEN", "JUPYTER_PATH", "JUPYTER_CLOUDML_DB", "SSH_AUTH_SOCK"):
+            patch.delenv(name, raising=False)
+        yield home

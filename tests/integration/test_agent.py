@@ -1,0 +1,292 @@
+"""The agent of this computer: what it owns outlives it, and what it promises of processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_cloudml.agent.handover import own_package
+from jupyter_cloudml.agent.protocol import EOF, STDIN, STDOUT
+from jupyter_cloudml.errors import AgentError, Conflict, NotFound
+from jupyter_cloudml.link.bootstrap import local_connect
+from jupyter_cloudml.link.completed import Collector
+from jupyter_cloudml.paths import socket_dir
+
+from .links import KERNEL, CutLink, RemoteKernel, make_link, remote_kernel, wait_for
+
+
+@pytest.fixture
+def link() -> Iterator[CutLink]:
+    """A link to an agent that ends with the test."""
+    made = make_link("local")
+    yield made
+    made.wait_up(30)
+    made.call("shutdown", stop_processes=True, grace_s=0)
+    made.close()
+
+
+@pytest.fixture
+def kernel(link: CutLink) -> Iterator[RemoteKernel]:
+    """A kernel of that agent."""
+    with remote_kernel(link) as made:
+        yield made
+
+
+def row(link: CutLink, process: str) -> dict[str, Any]:
+    """What the agent tells of a process."""
+    found: dict[str, Any] = next(r for r in link.call("list") if r["id"] == process)
+    return found
+
+
+def kill_agent(link: CutLink) -> None:
+    """SIGKILL the agent and wait for the next one."""
+    before = link.info["epoch"]
+    os.kill(link.info["pid"], signal.SIGKILL)
+    wait_for(lambda: link.info["epoch"] != before and link.state.phase == "up", why="a new agent")
+
+
+def test_a_killed_agent_leaves_the_kernel_and_its_variables(
+    kernel: RemoteKernel, link: CutLink
+) -> None:
+    kernel.run("x = 41")
+    pid = row(link, kernel.row["id"])["pid"]
+    kill_agent(link)
+    assert row(link, kernel.row["id"])["pid"] == pid
+    assert kernel.run("print(x + 1)").strip() == "42"
+
+
+def test_output_that_the_killed_agent_had_read_comes_complete_and_once(
+    kernel: RemoteKernel, link: CutLink, tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    code = f"import time; time.sleep(0.3)\nfor i in range(2000): print(i)\nopen({str(done)!r}, 'w')"
+    request = kernel.client.execute(code)
+    wait_for(lambda: row(link, kernel.row["id"])["execution_state"] == "busy", why="the request")
+    link.hold()
+    link.cut()
+    wait_for(done.exists, why="the end of the cell")
+    time.sleep(0.5)  # what the kernel wrote last is with the agent by then; there is no sign of it
+    os.kill(link.info["pid"], signal.SIGKILL)
+    link.let_go()
+    assert kernel.collect(request).split() == [str(i) for i in range(2000)]
+
+
+def test_a_request_that_a_killed_agent_had_passed_on_is_not_run_twice(
+    kernel: RemoteKernel, link: CutLink
+) -> None:
+    kernel.run("n = 0")
+    for _ in range(5):
+        kernel.client.execute("n += 1")
+        kill_agent(link)
+    assert kernel.run("print(n)").strip() == "5"
+
+
+def test_a_command_goes_on_writing_while_there_is_no_agent(link: CutLink) -> None:
+    code = "import time\nfor i in range(60): print(i, flush=True); time.sleep(0.02)"
+    started = link.call("start", argv=[sys.executable, "-c", code], kind="command", token="w")
+    collector = Collector()
+    link.attach(started["id"], 0, collector)
+    wait_for(lambda: collector.size > 0, why="its first line")
+    kill_agent(link)
+    assert collector.ended.wait(20)
+    assert b"".join(collector.parts[STDOUT]).split() == [b"%d" % i for i in range(60)]
+    link.call("forget", id=started["id"])
+
+
+def test_a_process_that_ended_with_no_agent_around_is_told_so(link: CutLink) -> None:
+    started = link.call("start", argv=["sleep", "100"], kind="command", token="gone")
+    link.hold()
+    os.kill(link.info["pid"], signal.SIGKILL)
+    os.kill(started["pid"], signal.SIGKILL)
+    link.let_go()
+    wait_for(lambda: link.state.phase == "up", why="a new agent")
+    exit = wait_for(lambda: row(link, started["id"])["exit"])
+    assert "agent" in exit["reason"]
+    link.call("forget", id=started["id"])
+
+
+def test_a_reused_pid_is_not_taken_for_the_process(link: CutLink) -> None:
+    started = link.call("start", argv=["sleep", "100"], kind="command", token="reused")
+    path = socket_dir("agent") / "p" / started["id"] / "pid"
+    pid, _, ticks = path.read_text().partition(" ")
+    path.write_text(f"{pid} {int(ticks) - 1}")
+    kill_agent(link)
+    assert row(link, started["id"])["state"] == "exited"
+    os.kill(int(pid), signal.SIGKILL)
+    link.call("forget", id=started["id"])
+
+
+def test_a_running_process_cannot_be_forgotten_and_an_unknown_one_is_named(
+    kernel: RemoteKernel, link: CutLink
+) -> None:
+    with pytest.raises(Conflict, match="still runs"):
+        link.call("forget", id=kernel.row["id"])
+    with pytest.raises(NotFound, match="no process 'nobody'"):
+        link.call("signal", id="nobody", signum=2)
+    with pytest.raises(AgentError, match="unknown"):
+        link.call("no-such-method")
+
+
+def test_a_kernel_kept_ready_moves_to_the_folder_and_environment(
+    link: CutLink, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("notebook")
+    link.call("prewarm", key="k", argv=KERNEL, env={}, count=1)
+    warm = wait_for(
+        lambda: [
+            r
+            for r in link.call("list")
+            if r["warm"] and r["execution_state"] in ("idle", "busy") and r["seq"]
+        ],
+        why="a kernel kept ready",
+    )[0]
+    began = time.monotonic()
+    with remote_kernel(
+        link, prewarm_key="k", cwd=str(folder), env={"COLOUR": "blue"}, labels={"path": "a.ipynb"}
+    ) as kernel:
+        assert kernel.row["pid"] == warm["pid"]
+        assert time.monotonic() - began < 5
+        text = kernel.run("import os; print(os.getcwd(), os.environ['COLOUR'])")
+        assert text.split() == [str(folder), "blue"]
+        assert kernel.run("print(_oh, len(In))").split() == ["{}", "3"]
+        wait_for(lambda: [r for r in link.call("list") if r["warm"]], why="the next one")
+    link.call("prewarm", key="k", count=0)
+
+
+def test_gauges_tell_of_the_machine_and_of_each_process(
+    kernel: RemoteKernel, link: CutLink
+) -> None:
+    kernel.run("data = bytearray(200 << 20)")
+    kernel.client.execute("while True: pass")
+
+    def busy() -> Any:
+        gauges = link.call("gauges")
+        mine = gauges["processes"][kernel.row["id"]]
+        return gauges if (mine["cpu_percent"] or 0) > 20 and mine["memory_used"] > 200e6 else None
+
+    machine = wait_for(busy, why="a busy kernel")["machine"]
+    assert machine["memory_total"] > machine["memory_used"] > 0
+    assert machine["disk_free"] > 0
+    assert machine["gpus"] == []
+
+
+def test_an_idle_kernel_is_culled_by_policy_and_a_busy_one_is_not(link: CutLink) -> None:
+    with remote_kernel(link) as idle, remote_kernel(link) as busy:
+        busy.client.execute("import time; time.sleep(60)")
+        wait_for(lambda: row(link, busy.row["id"])["execution_state"] == "busy")
+        link.call("policy", cull_idle_s=1)
+        assert idle.relay.wait_ended(60)
+        assert idle.relay.exit is not None
+        assert "idle" in idle.relay.exit["reason"]
+        assert busy.relay.exit is None
+        link.call("policy", cull_idle_s=None)
+
+
+def test_a_lease_that_runs_out_ends_everything(link: CutLink) -> None:
+    with remote_kernel(link) as kernel:
+        link.call("lease", seconds=0.5)
+        assert kernel.relay.wait_ended(30)
+
+
+def test_two_agents_never_run_at_once(link: CutLink) -> None:
+    other = CutLink("again", local_connect())
+    other.open(20)
+    assert other.info["epoch"] == link.info["epoch"]
+    other.close()
+
+
+def test_files_that_a_notebook_makes_have_the_users_own_mode(
+    kernel: RemoteKernel, tmp_path: Path
+) -> None:
+    path = tmp_path / "made"
+    mode = kernel.run(f"import os; open({str(path)!r}, 'w'); print(os.umask(0o22))")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert int(mode) == umask
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_files_and_sockets_are_the_users_alone(kernel: RemoteKernel) -> None:
+    folder = socket_dir("agent")
+    assert folder.stat().st_mode & 0o077 == 0
+    for path in folder.rglob("*"):
+        if not path.is_socket():
+            assert path.stat().st_mode & 0o077 == 0, path
+    secret = kernel.row["connection"]["key"].encode()
+    for pid in (p for p in os.listdir("/proc") if p.isdigit()):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                assert secret not in file.read()
+        except OSError:
+            continue
+
+
+def upgrade(link: CutLink) -> None:
+    """Have the agent go on as another one, of the same code here, and wait for it."""
+    before = link.info["epoch"]
+    package, module = own_package()
+    link.call("upgrade", package=str(package), module=module, digest="newer")
+    wait_for(lambda: link.info["epoch"] != before and link.state.phase == "up", why="the upgrade")
+    assert link.info["digest"] == "newer"
+
+
+def test_an_upgrade_in_the_middle_of_output_loses_nothing(
+    kernel: RemoteKernel, link: CutLink
+) -> None:
+    agent = link.info["pid"]
+    request = kernel.client.execute("for i in range(20000): print(i)")
+    for _ in range(3):
+        upgrade(link)
+    assert kernel.collect(request).split() == [str(i) for i in range(20000)]
+    assert link.info["pid"] == agent
+    kernel.client.execute("import os; os._exit(9)")
+    assert kernel.relay.wait_ended(20)
+    assert kernel.relay.exit is not None
+    assert kernel.relay.exit["code"] == 9
+
+
+def test_an_upgrade_leaves_the_input_of_a_command_open(link: CutLink) -> None:
+    collector = Collector()
+    started = link.call("start", argv=["cat"], kind="command", token="cat", stdin=True)
+    attachment = link.attach(started["id"], 0, collector)
+    attachment.send_soon(STDIN, b"before ")
+    wait_for(lambda: collector.size, why="the first word")
+    upgrade(link)
+    attachment.send_soon(STDIN, b"after")
+    attachment.send_soon(EOF, b"")
+    assert collector.ended.wait(20)
+    assert b"".join(collector.parts[STDOUT]) == b"before after"
+    link.call("forget", id=started["id"])
+
+
+def test_an_older_agent_is_upgraded_when_a_newer_client_comes(
+    link: CutLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = link.info["epoch"]
+    monkeypatch.setattr("jupyter_cloudml.link.link.RELEASE", link.info["release"] + 1)
+    other = CutLink("newer", local_connect())
+    other.open(20)
+    monkeypatch.undo()
+    wait_for(lambda: link.info["epoch"] != before and link.state.phase == "up", why="the upgrade")
+    other.close()
+
+
+def test_a_cell_is_told_that_output_may_be_missing_after_the_agent_was_killed(
+    kernel: RemoteKernel, link: CutLink
+) -> None:
+    code = "import time\nfor i in range(100): print(i, flush=True); time.sleep(0.02)"
+    request = kernel.client.execute(code)
+    wait_for(lambda: row(link, kernel.row["id"])["execution_state"] == "busy", why="the request")
+    kill_agent(link)
+    text = kernel.collect(request)
+    assert text.count("the agent of this machine was killed") == 1
+    assert "99" in text
+    kill_agent(link)
+    assert "killed" not in kernel.run("print('idle kernels say nothing')")
