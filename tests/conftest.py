@@ -15,6 +15,9 @@ pytest_plugins = ["cloudbox.fixture"]
 # Undecorated core handlers then refuse to start, and undecorated ones of ours warn: an error here.
 os.environ["JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"] = "0"
 
+TESTS = Path(__file__).parent
+ORDER = ["unit", "integration", "faults", "browser"]
+
 OWN_NETWORKS = [
     ipaddress.ip_network("127.0.0.0/8"),
     ipaddress.ip_network("::1/128"),
@@ -54,7 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the nightly tests out unless asked for."""
+    """Put the quick tests first and the browser's last; leave the nightly ones out unless asked for.
+
+    Playwright keeps an event loop running in the main thread, so after it nothing can start another.
+    """
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
     if config.getoption("--nightly"):
         return
     skip = pytest.mark.skip(reason="takes minutes: --nightly runs it")
