@@ -12,6 +12,7 @@ CloudMLError
     NoisyShell       422  the login shell of the host writes into the stream
     NoSpace          422  a disk or quota is full
     NoEnvironment    422  the host has no Python with ipykernel, and none could be made there
+    NoFolder         503  a folder of ours on this computer cannot be used
     LinkDown         503  the link to a machine is down now; the processes there go on
     Busy             503  too much is under way already; nothing was begun
     AgentError       502  the agent on the machine answered with an error
@@ -144,6 +145,13 @@ class NoEnvironment(CloudMLError):
 
     code = "environment_failed"
     status = 422
+
+
+class NoFolder(CloudMLError):
+    """A folder that the project keeps its files in cannot be used: `not_private`, `path_too_long`, or what the system says."""
+
+    code = "folder_unusable"
+    status = 503
 
 
 class LinkDown(CloudMLError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
 
-from .errors import CloudMLError, UsageError
+from .errors import NoFolder, UsageError
 
 # sun_path holds 108 bytes with its NUL on Linux, 104 on macOS; sockets in the folder get 20 for their own names.
 _SOCKET_DIR_LIMIT = (104 if sys.platform == "darwin" else 108) - 1 - 20
@@ -26,18 +26,28 @@ def home() -> Path:
 def private_dir(path: Path) -> Path:
     """Make `path` a folder of this user alone (0700) and return it absolute.
 
-    Raises CloudMLError (`not_private`) when it is a link or belongs to somebody else: under a shared temporary
-    folder that is an attack, not an accident.
+    Raises NoFolder: `not_private` when it is a link or belongs to somebody else (under a shared temporary folder that is
+    an attack, not an accident), `folder_unusable` when the system does not let it be made.
     """
     path = Path(os.path.abspath(path))
+    try:
+        return _made_private(path)
+    except OSError as exc:
+        raise NoFolder(
+            f"the folder {path} cannot be used: {exc.strerror}",
+            hint="see that it may be written, or set JUPYTER_CLOUDML_HOME to another folder",
+        ) from exc
+
+
+def _made_private(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        pass
+        pass  # what it is, is looked at next
     info = path.stat() if path.parent.stat().st_mode & stat.S_ISVTX == 0 else path.lstat()
     if not stat.S_ISDIR(info.st_mode) or (hasattr(os, "getuid") and info.st_uid != os.getuid()):
-        raise CloudMLError(
+        raise NoFolder(
             f"{path} is not a folder of this user",
             code="not_private",
             hint="remove it, or set JUPYTER_CLOUDML_HOME to a folder of your own",
@@ -62,7 +72,7 @@ def socket_dir(name: str) -> Path:
     if len(os.fsencode(path)) > _SOCKET_DIR_LIMIT:
         path = base / hashlib.sha256(name.encode()).hexdigest()[:24]
     if len(os.fsencode(path)) > _SOCKET_DIR_LIMIT:
-        raise CloudMLError(
+        raise NoFolder(
             f"{path} is too long for a socket ({_SOCKET_DIR_LIMIT} bytes)",
             code="path_too_long",
             hint="set TMPDIR to a shorter path",

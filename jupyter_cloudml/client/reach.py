@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from jupyter_cloudml.errors import CloudMLError, Conflict
+from jupyter_cloudml.errors import CloudMLError, Conflict, Unreachable
 from jupyter_cloudml.machines.model import State, Status
 from jupyter_cloudml.machines.service import Machines
 
@@ -49,7 +49,7 @@ def reached(core: Machines, wait_s: float, unreached: Unreached) -> list[str]:
         if status.state is State.RUNNING:
             up.append(view.name)
         elif _is_awaited(status):
-            unreached.errors[view.name] = CloudMLError(
+            unreached.errors[view.name] = Unreachable(
                 f"{view.name} did not answer within {wait_s:g} s",
                 code="timeout",
                 hint="try again",

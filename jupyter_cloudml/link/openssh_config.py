@@ -13,7 +13,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from jupyter_cloudml.errors import CloudMLError
+from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.paths import home, private_dir, spare_home, write_private
 
 from . import host_keys
@@ -84,9 +84,8 @@ def write(target: SSHTarget) -> Path:
     )
     folder = home()
     if not re.fullmatch(r"[\w./@+-]+", str(folder), re.ASCII):
-        folder = (
-            spare_home()
-        )  # ssh hands the path of its configuration to jump hosts without quotes
+        # ssh hands the path of its configuration to jump hosts without quotes
+        folder = spare_home()
     path = private_dir(folder / "ssh") / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.conf"
     if not path.exists() or path.read_text() != text:
         write_private(path, text.encode())
@@ -94,10 +93,10 @@ def write(target: SSHTarget) -> Path:
 
 
 def quoted(path: Path) -> str:
-    """Return a path as one word of ssh's configuration. Raises CloudMLError (`bad_path`) where ssh has no way to say it."""
+    """Return a path as one word of ssh's configuration. Raises UsageError (`bad_path`) where ssh has no way to say it."""
     text = os.path.abspath(path)
     if '"' in text or "\\" in text or "${" in text or not text.isprintable():
-        raise CloudMLError(
+        raise UsageError(
             f"ssh cannot take the path {text[:80]!r}",
             code="bad_path",
             hint="set JUPYTER_CLOUDML_HOME to a plain path",

@@ -18,6 +18,7 @@ from jupyter_cloudml.errors import (
     NoPython,
     NoSpace,
     Unreachable,
+    UsageError,
 )
 from jupyter_cloudml.link import host_keys, openssh_config
 from jupyter_cloudml.link.bootstrap import PYTHONS
@@ -234,9 +235,9 @@ def effective_way(target: SSHTarget) -> Way:
     options = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
     if done.returncode or "hostname" not in options:
         said = printable(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "")
-        raise CloudMLError(
+        raise UsageError(
             f"ssh cannot read its configuration: {said}",
-            code="bad_config",
+            code="bad_ssh_config",
             hint="mend ~/.ssh/config",
         )
     jumps = [options.get("proxyjump", "none"), options.get("proxycommand", "none")]

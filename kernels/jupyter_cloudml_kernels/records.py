@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jupyter_cloudml.errors import CloudMLError
+from jupyter_cloudml.errors import Conflict
 from jupyter_cloudml.paths import home, private_dir
 
 from .locks import FileLock
@@ -80,7 +80,7 @@ class Slot:
 
     @classmethod
     def take(cls, root_dir: str, base: Path | None = None) -> Slot:
-        """Take the first free slot of a root folder. Raises CloudMLError when all are held."""
+        """Take the first free slot of a root folder. Raises Conflict (`in_use`) when all are held, NoFolder."""
         scope = hashlib.sha256(os.path.realpath(root_dir).encode()).hexdigest()[:16]
         parent = private_dir(private_dir(base or home() / "servers") / scope)
         for n in range(SLOTS):
@@ -88,7 +88,7 @@ class Slot:
             lock = FileLock(folder / "lock")
             if lock.take():
                 return cls(folder, lock)
-        raise CloudMLError(
+        raise Conflict(
             f"{SLOTS} servers run on {root_dir} already", code="in_use", hint="stop some of them"
         )
 

@@ -18,7 +18,7 @@ from jupyter_server._tz import utcnow
 from jupyter_server.prometheus.metrics import KERNEL_CURRENTLY_RUNNING_TOTAL
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
-from jupyter_cloudml.errors import CloudMLError
+from jupyter_cloudml.errors import CloudMLError, NotFound
 from jupyter_cloudml_kernels import leftovers, records
 from jupyter_cloudml_kernels.provisioner import CloudMLProvisioner
 from jupyter_cloudml_kernels.records import KernelRecord, Slot
@@ -304,7 +304,7 @@ class _Returning:
 
     def fail(self, reason: str) -> None:
         """Let nobody wait any more. (A websocket would ask for 60 s whether the kernel is alive.)"""
-        self.ready.set_exception(CloudMLError(reason))
+        self.ready.set_exception(NotFound(reason, hint="Restart the kernel."))
         self.ready.exception()  # seen
 
 

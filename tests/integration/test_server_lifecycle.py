@@ -118,6 +118,17 @@ def test_damaged_database_is_said_by_every_route_and_the_server_is_up(root: Path
         assert server.stop() == 0
 
 
+def test_a_database_that_cannot_be_one_is_not_the_requests_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_CLOUDML_DB", "mysql://nobody@nowhere/none")
+    with a_server(root) as server:
+        reply = server.api("GET", "machines")
+        assert reply.status == 503, reply.body
+        assert "JUPYTER_CLOUDML_DB" in reply.json()["message"] and reply.json()["hint"]
+        assert server.stop() == 0
+
+
 @pytest.fixture
 def server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh_config: SSHConfig

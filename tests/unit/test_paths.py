@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_cloudml import paths
-from jupyter_cloudml.errors import CloudMLError, UsageError
+from jupyter_cloudml.errors import CloudMLError, NoFolder, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +49,13 @@ def test_a_folder_planted_by_somebody_else_is_refused(tmp_path: Path) -> None:
         with pytest.raises(CloudMLError) as refused:
             paths.private_dir(shared / name)
         assert refused.value.code == "not_private"
+
+
+def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoFolder, match=r"cannot be used: (File exists|Not a directory)") as refused:
+        paths.private_dir(tmp_path / "file" / "home")
+    assert refused.value.code == "folder_unusable" and refused.value.hint
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")

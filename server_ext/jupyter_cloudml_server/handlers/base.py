@@ -39,7 +39,7 @@ _CODES = {
 
 
 class Refused(CloudMLError):
-    """The request never reached the core."""
+    """The request did not reach the core, or got no answer from it; the status is the request's own."""
 
     def __init__(
         self, status: int, message: str, *, hint: str = "", code: str | None = None
@@ -59,7 +59,9 @@ class CloudMLHandler(APIHandler):
         """Return the core; raise why there is none."""
         core: Core | CloudMLError = self.settings[SETTING]
         if isinstance(core, CloudMLError):
-            raise core
+            # A new error each time, since a raised one keeps the frames of every request that it went through. And always
+            # 503: what keeps the core from starting (its database's address, say) is nothing that this request can mend.
+            raise Refused(503, core.message, hint=core.hint, code=core.code)
         return core
 
     # -- coming in --------------------------------------------------------------------------------
@@ -182,9 +184,8 @@ class CloudMLHandler(APIHandler):
     def update_api_activity(self) -> None:
         """Count writes alone as activity: an open page polls, and must not keep an idle server awake."""
         if self.request.method not in ("GET", "HEAD", "OPTIONS"):
-            with suppress(
-                HTTPError
-            ):  # a query that does not decode; raised here it would leave the client without an answer
+            # A query that does not decode: raised here it would leave the client without an answer.
+            with suppress(HTTPError):
                 super().update_api_activity()
 
     def log_exception(
@@ -218,20 +219,17 @@ class CloudMLHandler(APIHandler):
         if isinstance(raised, CloudMLError):
             return raised
         if isinstance(raised, TimeoutError):
-            return _status_error(
+            return Refused(
                 504,
-                "timeout",
                 "No answer came in time.",
-                "Try again; `check` tells where it hangs.",
+                hint="Try again; `check` tells where it hangs.",
+                code="timeout",
             )
         if isinstance(raised, HTTPError):
             reason = responses.get(raised.status_code, "Error")
             message = raised.get_message() if raised.status_code < 500 else ""
-            return _status_error(
-                raised.status_code,
-                _CODES.get(raised.status_code, "http_error"),
-                message or f"{reason}.",
-            )
+            code = _CODES.get(raised.status_code, "http_error")
+            return Refused(raised.status_code, message or f"{reason}.", code=code)
         reference = getattr(self, "_reference", "none")
         return CloudMLError(
             "The server failed to do this; it is a defect of jupyter-cloudml.",
@@ -239,13 +237,6 @@ class CloudMLHandler(APIHandler):
             hint=f"The server's log has the details under the reference {reference}.",
             reference=reference,
         )
-
-
-def _status_error(status: int, code: str, message: str, hint: str = "") -> CloudMLError:
-    """Return an error with a status of its own."""
-    error = CloudMLError(message, code=code, hint=hint)
-    error.status = status
-    return error
 
 
 def _too_large() -> Refused:
