@@ -126,7 +126,11 @@ class ParamikoCarrier:
         stream = self._transport.watched.stream
         if not isinstance(stream, socket.socket) or stream.fileno() < 0:
             return True
-        return bool(select.select([], [stream], [], 0)[1])
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([], [stream], [], 0)[1])
+        poll = select.poll()  # select() refuses the descriptors of a server that has over 1024 open
+        poll.register(stream, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def _drain_stderr(self) -> None:
         try:

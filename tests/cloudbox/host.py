@@ -151,8 +151,10 @@ class Machine:
     def _await_boot(self, deadline: float) -> None:
         assert self._process is not None and self._process.stdout is not None
         out = self._process.stdout
+        poll = select.poll()
+        poll.register(out, select.POLLIN)
         while True:
-            ready, _, _ = select.select([out], [], [], max(0.0, deadline - time.monotonic()))
+            ready = poll.poll(1000 * max(0.0, deadline - time.monotonic()))
             line = out.readline() if ready else ""
             if line.startswith("pid "):
                 self._pid = int(line.split()[1])

@@ -395,6 +395,50 @@ def test_a_kernel_that_dies_under_a_brought_back_server_is_restarted_by_it(home:
     wait_for(lambda: home.page(kernel_id).run("print('x' in globals())") == "False\n", "its answer")
 
 
+def forgotten(home: Home) -> bool:
+    """Whether a kernel that was the only one is nowhere any more: neither with the server, nor written down, nor with its agent."""
+    return (
+        home.get("api/kernels") == []
+        and home.get("api/sessions") == []
+        and home.server.get("kernels")["kernels"] == []
+        and home.intents() == []
+        and home.rows() == []
+    )
+
+
+def test_a_kernel_that_is_stopped_on_its_machine_is_shut_down_and_not_restarted(home: Home) -> None:
+    home.start()
+    kernel_id = home.open()["kernel"]["id"]
+    home.page(kernel_id).run("print('said')", "cell-1")
+    with home.agent() as link:
+        (row,) = link.call("list")
+        link.call("stop", id=row["id"], grace_s=5)
+    wait_for(lambda: forgotten(home), "its end", 30)
+    assert home.texts("", path="nb.ipynb") == {"cell-1": "said\n"}
+    other = home.open()["kernel"]["id"]
+    assert other != kernel_id, "the notebook gets a new kernel"
+
+
+def test_a_kernel_that_crashes_is_restarted_also_after_a_restart_by_hand(home: Home) -> None:
+    home.start()
+    kernel_id = home.open()["kernel"]["id"]
+    assert home.server.request("POST", f"api/kernels/{kernel_id}/restart", timeout=60).status == 200
+    pid = int(home.page(kernel_id).run("import os; print(os.getpid())"))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: home.rows() and home.rows()[0]["pid"] != pid, "another process", 30)
+    wait_for(lambda: home.page(kernel_id).run("print(2)") == "2\n", "its answer")
+    assert [k["id"] for k in home.get("api/kernels")] == [kernel_id]
+
+
+def test_a_kernel_that_is_restarted_no_more_is_forgotten(home: Home) -> None:
+    home.start("--AsyncIOLoopKernelRestarter.restart_limit=0")
+    kernel_id = home.open()["kernel"]["id"]
+    pid = int(home.page(kernel_id).run("import os; print(os.getpid())", "cell-1"))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: forgotten(home), "its end", 30)
+    assert home.texts("", path="nb.ipynb") == {"cell-1": f"{pid}\n"}
+
+
 def test_a_kernel_that_cannot_be_looked_for_is_not_forgotten(home: Home) -> None:
     home.start()
     kernel_id = home.open()["kernel"]["id"]

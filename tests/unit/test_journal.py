@@ -118,11 +118,13 @@ def test_nothing_is_lost_or_doubled_in_any_order_of_events(
         elif event == "ack":
             journal.take_ack(got)
         elif event == "die":
+            journal.close()
             journal = small(folder)
             journal.rewind(got)
         else:
             journal.rewind(got)
     assert [seq for seq, _ in seqs_and_data(journal)] == list(range(got + 1, said + 1))
+    journal.close()
 
 
 def stream(text: str) -> bytes:

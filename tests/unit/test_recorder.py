@@ -53,8 +53,10 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path) -> Kernel:
-    return Kernel(tmp_path)
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    made = Kernel(tmp_path)
+    yield made
+    made.log.close()
 
 
 # -- one execution -------------------------------------------------------------------------------------------------------------
@@ -562,6 +564,7 @@ def test_any_split_of_a_talk_folds_to_what_a_page_would_show(
 
         kernel.log.thin(sorted_ranges(kernel.recorder))
         assert shown(iter([kernel.answer()])) == expected
+        kernel.log.close()
 
 
 def sorted_ranges(recorder: Recorder) -> list[tuple[int, int]]:
