@@ -10,7 +10,8 @@ import asyncio
 import hashlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from jupyter_cloudml.paths import socket_dir
 from . import records
 from .machine_kernel import MachineKernel
 from .records import KernelRecord
+from .restarter import Restarter
 from .running import KernelView, exit_code, kernels, reason_of
 
 
@@ -39,9 +41,13 @@ class CloudMLProvisioner(KernelProvisionerBase):
 
     kernel: MachineKernel | None = None
     _restart = False
-    _restarts: int | None = None  # the restarter's limit, while it is set aside
     _reaped = False
     _confirmed = True
+    _clearing: asyncio.Future[None] | None = None  # a cleanup that nobody awaits
+
+    @cached_property
+    def _restarter(self) -> Restarter:
+        return Restarter(self.parent, self._given_up)
 
     # -- start -------------------------------------------------------------------------------------
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
@@ -65,7 +71,7 @@ class CloudMLProvisioner(KernelProvisionerBase):
             slot.begin(record)
         self.kernel = MachineKernel(record, slot, self.spec, self._changed)
         self._reaped, self._confirmed = False, True
-        self._restart_again()
+        self._restarter.release()
         kernels.add(record.kernel_id, self)
         extra = kwargs.pop("extra_arguments", None) or []
         return await super().pre_launch(cmd=[*self.kernel_spec.argv, *extra], **kwargs)
@@ -115,27 +121,21 @@ class CloudMLProvisioner(KernelProvisionerBase):
             return None
         if kernel.exit is None:
             return 1 if kernel.ended.done() else None
-        if kernel.exit.get("asked"):
-            await self._stay_ended()
-        elif getattr(self.parent, "reason", None) == "":
-            self._show(None, reason_of(kernel.exit))
+        self._tell_end(kernel.exit)
         return exit_code(kernel.exit)
 
-    async def _stay_ended(self) -> None:
-        """Treat what was stopped on the machine, by a person or for idleness, as shut down: a restarter is to make good crashes."""
-        restarter = getattr(self.parent, "_restarter", None)
-        shutting_down = getattr(self.parent, "shutting_down", False)
-        if restarter is None or shutting_down or self._restarts is not None:
-            return
-        self._restarts, restarter.restart_limit = restarter.restart_limit, 0
-        self._show(None, "stopped on the machine")
-        await self.cleanup()
+    def _tell_end(self, exit: Mapping[str, Any]) -> None:
+        """Leave a crash to the restarter. What was stopped on the machine, by a person or for idleness, counts as shut down."""
+        self._restarter.listen()
+        if not exit.get("asked"):
+            if getattr(self.parent, "reason", None) == "":
+                self._show(None, reason_of(exit))
+        elif not getattr(self.parent, "shutting_down", False) and self._restarter.hold():
+            self._show(None, "stopped on the machine")
 
-    def _restart_again(self) -> None:
-        """Take `_stay_ended` back: the kernel starts anew."""
-        if self._restarts is not None:
-            cast(Any, self.parent)._restarter.restart_limit = self._restarts
-            self._restarts = None
+    def _given_up(self) -> None:
+        """Let go of a kernel that no restart follows any more: nobody else tells that this is its end."""
+        self._clearing = asyncio.ensure_future(self.cleanup())
 
     async def wait(self) -> int | None:
         """Wait until the kernel has ended."""

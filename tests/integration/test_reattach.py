@@ -422,6 +422,7 @@ def test_a_kernel_that_is_stopped_on_its_machine_is_shut_down_and_not_restarted(
 def test_a_kernel_that_crashes_is_restarted_also_after_a_restart_by_hand(home: Home) -> None:
     home.start()
     kernel_id = home.open()["kernel"]["id"]
+    home.page(kernel_id).run("x = 1")
     assert home.server.request("POST", f"api/kernels/{kernel_id}/restart", timeout=60).status == 200
     pid = int(home.page(kernel_id).run("import os; print(os.getpid())"))
     os.kill(pid, signal.SIGKILL)
