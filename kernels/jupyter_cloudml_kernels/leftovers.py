@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from contextlib import suppress
 
 from jupyter_cloudml.errors import CloudMLError, LinkDown, NotFound
-from jupyter_cloudml.link.link import Link
 
 from . import machines
 from .records import KernelRecord, Slot
@@ -52,25 +52,31 @@ class Leftovers:
             self._more.wait(self._pause_s)
 
     def _try(self, record: KernelRecord, slot: Slot | None) -> bool:
+        """Say whether this one needs no further try."""
         try:
-            _end(machines.current().link(record.machine), record)
-        except NotFound:
-            pass  # the machine was removed, and with it whatever ran there
+            _end(record)
+            if slot is not None:
+                slot.forget(record.kernel_id)
         except LinkDown:
             return False
-        except CloudMLError as exc:
+        except (CloudMLError, OSError) as exc:
             _log.info("kernel %s is not ended yet: %s", record.kernel_id, exc)
             return False
-        if slot is not None:
-            slot.forget(record.kernel_id)
+        except Exception:  # noqa: BLE001  the edge of this thread: others wait; the record stays for the next server
+            _log.exception("kernel %s cannot be ended", record.kernel_id)
         return True
 
 
-def _end(link: Link, record: KernelRecord) -> None:
+def _end(record: KernelRecord) -> None:
     """End every process that was started for this record."""
+    try:
+        link = machines.current().link(record.machine)
+    except NotFound:
+        return  # the machine was removed, and with it whatever ran there
     for row in link.call("list", ANSWER_S):
         if row["id"] == record.process or row["labels"].get("token") == record.token:
-            link.call("stop", ANSWER_S, id=row["id"], grace_s=0)
+            with suppress(NotFound):  # it has ended meanwhile
+                link.call("stop", ANSWER_S, id=row["id"], grace_s=0)
 
 
 _shared = Leftovers()

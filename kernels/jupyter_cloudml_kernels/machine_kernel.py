@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import time
@@ -28,6 +29,7 @@ ASK_S = 10.0
 EXIT_S = 5.0
 ORPHAN_S = 600.0  # a kernel without a server ends when its client was away for so long: longer than a cut that is worth waiting for
 LOCAL_ORPHAN_S = 15.0
+_log = logging.getLogger(__name__)
 
 
 class MachineKernel:
@@ -250,7 +252,10 @@ class MachineKernel:
 
     # -- ending ------------------------------------------------------------------------------------
     async def ask(self, method: str, **params: Any) -> None:
-        """Ask the agent for something about the process. Raises LinkDown at once while the link is down; one that is gone is no error."""
+        """Ask the agent for something about the process; one that is gone is no error.
+
+        Raises LinkDown, at once while the link is down, and AgentError when there is no answer in time.
+        """
         if self.link is None or not self.up:
             raise LinkDown(
                 f"{self.record.machine} cannot be reached now; the kernel there goes on",
@@ -262,12 +267,13 @@ class MachineKernel:
             return
 
     async def stop(self, grace_s: float) -> None:
-        """End the process and all that it has started, after `grace_s` seconds by force. Where nobody can be asked, later."""
+        """End the process and all that it has started, after `grace_s` seconds by force. Where nobody answers, later."""
         if not self.record.process or self.exit is not None:
             return
         try:
             await self.ask("stop", grace_s=grace_s)
-        except LinkDown:
+        except CloudMLError as exc:
+            _log.info("kernel %s is ended later: %s", self.record.kernel_id, exc)
             self.left = True
             self._set_ended()
 

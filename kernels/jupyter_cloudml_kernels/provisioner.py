@@ -19,7 +19,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
-from jupyter_cloudml.errors import CloudMLError, LinkDown
+from jupyter_cloudml.errors import CloudMLError
 from jupyter_cloudml.machines.model import LOCAL
 from jupyter_cloudml.paths import socket_dir
 
@@ -148,13 +148,13 @@ class CloudMLProvisioner(KernelProvisionerBase):
     async def send_signal(self, signum: int) -> None:
         """Send a signal to the kernel and its children.
 
-        Raises LinkDown when the machine cannot be reached; on the way to a shutdown that goes without saying.
+        Raises LinkDown or AgentError when the machine cannot be asked; not on the way to a shutdown, which ends it in any case.
         """
         if not self.has_process or self._known().exit is not None:
             return
         try:
             await self._known().ask("signal", signum=int(signum), group=True)
-        except LinkDown:
+        except CloudMLError:
             if not getattr(self.parent, "shutting_down", False):
                 raise
 

@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 
 from jupyter_cloudml.errors import Cancelled
 from jupyter_cloudml.machines.service import Machines
-from jupyter_cloudml_kernels import provisioner
+from jupyter_cloudml_kernels import machine_kernel, provisioner
 
 from .kernels import Talk, alive, own_machines, started, wait_for
 
@@ -295,6 +295,24 @@ def test_a_killed_agent_is_no_dead_kernel(here: Machines) -> None:
             seen.add(provisioner.live()[-1].state)
         assert talk.run("print(x + 1)") == "42\n"
         assert "ended" not in seen and manager.is_alive()
+
+
+def test_a_kernel_of_an_agent_that_hangs_is_let_go_and_ended_later(
+    here: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_kernel, "ASK_S", 0.5)
+    agent = here.link("local").info["pid"]
+    with started() as (manager, talk):
+        pid = pid_of(manager)
+        talk.close()
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            manager.shutdown_kernel(now=True)
+            assert provisioner.find(manager.kernel_id) is None
+            assert alive(pid)
+        finally:
+            os.kill(agent, signal.SIGCONT)
+        wait_for(lambda: not alive(pid), "the end of the kernel", 40)
 
 
 def test_the_folder_is_the_notebooks(tmp_path: Path) -> None:

@@ -7,13 +7,19 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import CloudMLError
-from jupyter_cloudml_kernels import launching, records
+from jupyter_cloudml.machines.service import Machines
+from jupyter_cloudml.store import Store
+from jupyter_cloudml_kernels import launching, leftovers, machines, records
 from jupyter_cloudml_kernels.locks import FileLock
 from jupyter_cloudml_kernels.records import KernelRecord, Slot
 from jupyter_cloudml_kernels.running import Kernels, KernelView, exit_code, reason_of
@@ -28,6 +34,13 @@ def slot(tmp_path: Path) -> Any:
     slot = Slot.take("/home/ada", tmp_path)
     yield slot
     slot.release()
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # -- records ---------------------------------------------------------------------------------------
@@ -130,6 +143,32 @@ def test_no_slot_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(CloudMLError, match="1 servers run on /home/ada"):
         Slot.take("/home/ada", tmp_path)
     slot.release()
+
+
+def test_a_record_that_cannot_be_forgotten_does_not_keep_others_from_it(
+    slot: Slot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_CLOUDML_HOME", str(tmp_path / "home"))
+    store = Store.open(Config.from_environ())
+    known = Machines(store, tmp_path / "home", keep=False)
+    machines.use(known)
+    left = leftovers.Leftovers(pause_s=0.01)
+    try:
+        stuck, other = RECORD.but(kernel_id="stuck"), RECORD.but(kernel_id="other")
+        slot.write(stuck)
+        (file,) = slot.folder.glob("k/*.json")
+        file.unlink()
+        file.mkdir()  # nothing that can be deleted as a file
+        slot.write(other)
+        left.end(stuck.but(machine="removed"), slot)
+        left.end(other.but(machine="removed"), slot)
+        wait_until(lambda: list(slot.folder.glob("k/*.json")) == [file])
+        file.rmdir()
+        wait_until(lambda: not any(t.name == "cloudml-leftovers" for t in threading.enumerate()))
+    finally:
+        machines.use(None)
+        known.close()
+        store.close()
 
 
 def test_a_lock_is_one_holders(tmp_path: Path) -> None:
