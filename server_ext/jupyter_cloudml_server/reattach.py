@@ -110,9 +110,8 @@ class Reattach:
         # Else shutdown and restart resolve a future that is resolved already, and answer 500.
         km._attempted_start = True
         km.execution_state, km.reason = "starting", ""
-        km.last_activity = (
-            utcnow()
-        )  # None makes /api/kernels, /api/sessions and /api/status answer 500
+        # None makes /api/kernels, /api/sessions and /api/status answer 500.
+        km.last_activity = utcnow()
         # What websockets and shutdowns wait for. `km.ready`, read before the loop runs, would be a concurrent future, and a DELETE then
         # drops the kernel from the map without ending it.
         loop: Any = serverapp.io_loop
@@ -139,9 +138,8 @@ class Reattach:
             back = _Returning(km, record, km.ready)
             mkm._pending_kernels[km.kernel_id] = self._spawn(self._bring_back(serverapp, back))
         self._found = []
-        if (
-            not mkm._initialized_culler
-        ):  # else idle kernels are looked for after the first new one only
+        if not mkm._initialized_culler:
+            # Else idle kernels are looked for after the first new one only.
             mkm.initialize_culler()
 
     async def _bring_back(self, serverapp: ServerApp, back: _Returning) -> None:
@@ -200,9 +198,8 @@ class Reattach:
             reason = f"{ENDED}: {view.cause}." if view.cause else f"{ENDED}."
             await self._show_dead(serverapp, back, reason)
         else:
-            km.execution_state = (
-                "busy"  # until it is known: an idle kernel would be nudged, and culled
-            )
+            # Until it is known: an idle kernel would be nudged, and culled.
+            km.execution_state = "busy"
             _watch(mkm, km)
             found = await probe(km)
             self._make_ready(mkm, back, found.info)
@@ -267,13 +264,15 @@ class Reattach:
             if isinstance(km.provisioner, CloudMLProvisioner) and km.provisioner.may_be_kept
         }
         if self.slot is None or self.on_server_stop == "stop":
-            ends = (self._end(mkm, kernel_id) for kernel_id in ours)
-            for failed in await asyncio.gather(*ends, return_exceptions=True):
-                if failed is not None:
-                    serverapp.log.warning("A kernel was not ended: %s", failed)
+            what, work = "ended", [self._end(mkm, kernel_id) for kernel_id in ours]
         else:
+            # All of them first, since the server ends what is on its map when the rest fails or takes too long.
             for kernel_id, km in ours.items():
-                await self._let_go(mkm, kernel_id, km)
+                self._take_off_the_map(mkm, kernel_id, km)
+            what, work = "let go", [km.provisioner.detach() for km in ours.values()]
+        for failed in await asyncio.gather(*work, return_exceptions=True):
+            if failed is not None:
+                serverapp.log.warning("A kernel was not %s: %s", what, failed)
         if self.slot is not None:
             self.slot.release()
 
@@ -285,13 +284,12 @@ class Reattach:
             await ending
 
     @staticmethod
-    async def _let_go(mkm: Any, kernel_id: str, km: Any) -> None:
+    def _take_off_the_map(mkm: Any, kernel_id: str, km: Any) -> None:
         km.stop_restarter()
         mkm.stop_watching_activity(kernel_id)
         mkm.stop_buffering(kernel_id)
         mkm.remove_kernel(kernel_id)  # (with `owns_kernel` set to False the server would never end)
         mkm._pending_kernels.pop(kernel_id, None)
-        await km.provisioner.detach()
 
 
 @dataclass(frozen=True)

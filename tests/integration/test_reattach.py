@@ -270,6 +270,20 @@ def test_a_server_that_is_stopped_leaves_its_kernels_and_ends_the_others(home: H
     assert home.page(kernel_id).run("print(x)") == "5\n"
 
 
+def test_a_kernel_that_cannot_be_let_go_properly_takes_no_other_with_it(home: Home) -> None:
+    home.start()
+    opened = [home.open(path) for path in ("a.ipynb", "b.ipynb")]
+    pids = [int(home.page(s["kernel"]["id"]).run("import os; print(os.getpid())")) for s in opened]
+    body = {"path": "c.ipynb", "name": "c.ipynb", "type": "notebook"}
+    assert home.server.request("PATCH", f"api/sessions/{opened[0]['id']}", body).status == 200
+    (folder,) = home.root.glob("cloudml/servers/*/*/k")
+    folder.rename(folder.with_name("away"))
+    folder.write_text("")  # the new path cannot be written down
+    home.server.stop()
+    assert "was not let go" in home.server.log.read_text()
+    assert all(map(alive, pids))
+
+
 def test_kernels_can_be_told_to_end_with_their_server(home: Home) -> None:
     home.start("--CloudMLApp.on_server_stop=stop")
     kernel_id = home.open()["kernel"]["id"]
