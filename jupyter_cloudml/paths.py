@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
 
-from .errors import NoFolder, UsageError
+from .errors import CloudMLError, NoFolder, NoSpace, UsageError
 
 # sun_path holds 108 bytes with its NUL on Linux, 104 on macOS; sockets in the folder get 20 for their own names.
 _SOCKET_DIR_LIMIT = (104 if sys.platform == "darwin" else 108) - 1 - 20
@@ -33,10 +34,7 @@ def private_dir(path: Path) -> Path:
     try:
         return _made_private(path)
     except OSError as exc:
-        raise NoFolder(
-            f"the folder {path} cannot be used: {exc.strerror}",
-            hint="see that it may be written, or set JUPYTER_CLOUDML_HOME to another folder",
-        ) from exc
+        raise unusable(path, exc) from exc
 
 
 def _made_private(path: Path) -> Path:
@@ -55,6 +53,16 @@ def _made_private(path: Path) -> Path:
     if stat.S_IMODE(info.st_mode) & 0o077:
         path.chmod(0o700)
     return path
+
+
+def unusable(folder: Path, exc: OSError) -> CloudMLError:
+    """Return why a folder of ours cannot be used, with the remedy: NoSpace for a full disk or quota, else NoFolder."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"no space left in {folder}", hint="free some space", path=str(folder))
+    return NoFolder(
+        f"the folder {folder} cannot be used: {exc.strerror or exc}",
+        hint="see that it may be read and written, or set JUPYTER_CLOUDML_HOME to another folder",
+    )
 
 
 def socket_dir(name: str) -> Path:

@@ -20,7 +20,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from jupyter_cloudml.paths import home, private_dir
+from jupyter_cloudml.errors import Busy
+from jupyter_cloudml.paths import home, private_dir, unusable
 
 from . import records
 from .book import Book, InUse, age_s, opened, read_meta, size_of
@@ -30,6 +31,7 @@ from .record_log import RecordLog
 COMPACT_AFTER = 64 << 20  # bytes recorded since the last compaction
 LIMIT = 1 << 30  # bytes on disk for one kernel
 KEEP_S = 30 * 86400
+WAITING = 200  # questions of pages that may wait for the worker
 KEEP_BYTES = 2 << 30  # of all kernels that are gone
 
 Subscriber = Callable[[str, int], None]
@@ -39,7 +41,7 @@ _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 class ExecutionStore:
-    """All records of this user. Thread-safe."""
+    """All records of this user. Thread-safe. Pages' questions raise Busy, and NoSpace or NoFolder where the disk fails."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class ExecutionStore:
         self._books: dict[str, tuple[Book, str]] = {}  # of kernels that are here; with the path
         self._subscribers: tuple[Subscriber, ...] = ()
         self._lock = threading.Lock()
+        self._room = threading.Semaphore(WAITING)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="cloudml-executions")
 
     # -- kernels that are here ---------------------------------------------------------------------
@@ -275,13 +278,29 @@ class ExecutionStore:
         return future
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.wrap_future(self._worker.submit(work))
+        if not self._room.acquire(blocking=False):
+            raise Busy(
+                f"{WAITING} questions about outputs are waiting already",
+                hint="try again in a few seconds",
+            )
+        try:
+            asked = self._worker.submit(work)
+        except BaseException:
+            self._room.release()
+            raise
+        asked.add_done_callback(lambda _: self._room.release())
+        try:
+            return await asyncio.wrap_future(asked)
+        except OSError as exc:
+            raise unusable(self.root, exc) from exc
 
 
 def _report(done: Future[None]) -> None:
     error = None if done.cancelled() else done.exception()
-    if error is not None:
+    if isinstance(error, OSError):
         _log.warning("The record of a kernel's outputs: %s", error)
+    elif error is not None:
+        _log.error("The record of a kernel's outputs", exc_info=error)
 
 
 _EMPTY: JSONObject = {"epoch": "", "notice": None, "seq": 0, "more": False, "executions": []}

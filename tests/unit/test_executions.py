@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 from frames import Talk
 
-from jupyter_cloudml_kernels.executions import ExecutionStore
+from jupyter_cloudml.errors import Busy, CloudMLError, NoFolder, NoSpace
+from jupyter_cloudml.paths import unusable
+from jupyter_cloudml_kernels.executions import WAITING, ExecutionStore
 from jupyter_cloudml_kernels.record_log import RecordLog
 
 JSON = dict[str, Any]
@@ -279,3 +283,42 @@ def test_an_index_that_cannot_be_read_is_made_again(stores: Stores, content: byt
     stores.again()
     stores.log("k1")
     assert texts(stores.of("k1")) == {"m1": "one"}
+
+
+# -- a disk that fails, pages that ask too much ------------------------------------------------------
+
+
+def test_a_record_that_cannot_be_written_is_no_defect(stores: Stores) -> None:
+    stores.play("k1", ("m1", "cell-1", "one\n"))
+    (stores.folder / "executions" / "k1" / "index.json").mkdir()  # nothing that can be replaced
+    with pytest.raises(NoFolder, match="cannot be used") as caught:
+        stores.acknowledge("k1", "m1")
+    assert caught.value.status == 503 and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, NoSpace), (errno.EDQUOT, NoSpace), (errno.EROFS, NoFolder)],
+)
+def test_a_full_disk_is_told_from_a_folder_that_cannot_be_used(
+    number: int, kind: type[CloudMLError], tmp_path: Path
+) -> None:
+    error = unusable(tmp_path, OSError(number, os.strerror(number)))
+    assert type(error) is kind and str(tmp_path) in error.message and error.hint
+
+
+def test_questions_beyond_a_number_are_refused(stores: Stores) -> None:
+    stores.play("k1", ("m1", "cell-1", "one\n"))
+    release = threading.Event()
+    stores.store._worker.submit(release.wait, 30)
+
+    async def ask() -> list[Any]:
+        asked = [asyncio.ensure_future(stores.store.snapshot("k1")) for _ in range(WAITING + 1)]
+        await asyncio.sleep(0)  # all of them have been put
+        release.set()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    *answers, refused = asyncio.run(ask())
+    assert isinstance(refused, Busy) and refused.hint
+    assert all(texts(answer) == {"m1": "one\n"} for answer in answers)
+    assert texts(stores.of("k1")) == {"m1": "one\n"}, "there is room again"
