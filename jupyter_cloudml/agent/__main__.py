@@ -1,4 +1,7 @@
-"""``python -m jupyter_cloudml.agent serve BASE DIGEST [LOCK]`` | ``attach BASE DIGEST``: see server.py and attach.py."""
+"""``python -m jupyter_cloudml.agent keep BASE DIGEST`` | ``serve BASE DIGEST LOCK KEEPER`` | ``attach BASE DIGEST``.
+
+See server.py, keeper.py and attach.py.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,15 @@ from pathlib import Path
 
 
 def main(argv: list[str]) -> int:
-    """Run one of the two; the exit status."""
-    if len(argv) in (3, 4) and argv[0] == "serve":
+    """Run one of the three; the exit status."""
+    if len(argv) == 3 and argv[0] == "keep":
+        from .server import keep_serving
+
+        return keep_serving(Path(argv[1]), argv[2])
+    if len(argv) == 5 and argv[0] == "serve":
         from .server import serve
 
-        return serve(Path(argv[1]), argv[2], int(argv[3]) if len(argv) == 4 else None)
+        return serve(Path(argv[1]), argv[2], int(argv[3]), int(argv[4]))
     if len(argv) == 3 and argv[0] == "attach":
         from .attach import attach
 

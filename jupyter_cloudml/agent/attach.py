@@ -22,7 +22,7 @@ def spawn(base: Path, digest: str) -> None:
         if os.fstat(log).st_size > 4 << 20:
             os.ftruncate(log, 0)
         # The shell ends at once: the agent is nobody's child here, so nobody has to reap it.
-        agent = program(*own_package(), "serve", str(base), digest)
+        agent = program(*own_package(), "keep", str(base), digest)
         subprocess.run(
             ["/bin/sh", "-c", '"$@" &', "cloudml", *agent],
             check=True,

@@ -13,6 +13,7 @@ from .process import Process
 from .protocol import EOF, READ_SIZE, STDERR, STDIN, STDOUT, WHOLE
 
 if TYPE_CHECKING:
+    from .keeper import Keeper
     from .loop import Loop
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -23,8 +24,11 @@ BACKLOG = 32 << 20  # what may wait for the client before the command has to wai
 class Command:
     """The agent's end of one command's streams."""
 
-    def __init__(self, loop: Loop, process: Process, journal: Journal, said: Any) -> None:
+    def __init__(
+        self, loop: Loop, process: Process, journal: Journal, said: Any, keeper: Keeper
+    ) -> None:
         """``said(command)`` is called after records were journalled."""
+        self.keeper = keeper
         self.loop, self.process, self.journal, self.said = loop, process, journal, said
         self.received = 0  # the newest record that came from the client
         self.taken = 0  # the newest that the command has in its pipe
@@ -48,6 +52,7 @@ class Command:
                 theirs.append(os.open(self.path(STDIN), os.O_RDONLY | os.O_NONBLOCK))
                 self._stdin = os.open(self.path(STDIN), os.O_WRONLY | os.O_NONBLOCK)
                 os.set_blocking(theirs[0], True)
+                self.keeper.keep(self._name(STDIN), [self._stdin])
             else:
                 theirs.append(os.open(os.devnull, os.O_RDONLY))
             for channel in (STDOUT, STDERR):
@@ -63,7 +68,10 @@ class Command:
     def open(self) -> None:
         """Read from the pipes (also those of a command that an earlier agent started)."""
         for channel in (STDOUT, STDERR):
-            fd = os.open(self.path(channel), os.O_RDONLY | os.O_NONBLOCK)
+            left = self.keeper.take(self._name(channel))
+            fd = left[0] if left else os.open(self.path(channel), os.O_RDONLY | os.O_NONBLOCK)
+            if not left:  # what the command writes until there is an agent again stays in the pipe
+                self.keeper.keep(self._name(channel), [fd])
             self.fds[channel] = fd
             self.loop.register(fd, READ, functools.partial(self._ready, channel, fd))
 
@@ -101,6 +109,7 @@ class Command:
         if fd is not None:
             self.loop.unregister(fd)
             os.close(fd)
+            self.keeper.drop(self._name(channel))
 
     # -- the client's side ----------------------------------------------------------------------------------------------------------
     def upstream(self, channel: int, flags: int, seq: int, data: bytes) -> None:
@@ -144,6 +153,7 @@ class Command:
         if self._stdin_ends:
             os.close(fd)
             self._stdin = None
+            self.keeper.drop(self._name(STDIN))
         self._settle()
 
     def _settle(self) -> None:
@@ -163,8 +173,21 @@ class Command:
             "received": self.received,
         }
 
-    def take_over(self, state: dict[str, Any]) -> None:
-        """Go on with the standard input of the agent that this one was before."""
+    def _name(self, channel: int) -> str:
+        return f"{self.process.id}/{NAMES[channel]}"
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on with the streams of the agent before: a killed one, or this very process before its upgrade (its ``state``)."""
+        left = self.keeper.take(self._name(STDIN))
+        if state:
+            for fd in left:
+                os.close(fd)
+            self._restore_stdin(state)
+        elif left:
+            self._stdin = left[0]
+        self.open()
+
+    def _restore_stdin(self, state: dict[str, Any]) -> None:
         self._stdin, self._stdin_ends = state["stdin"], bool(state["ends"])
         self.received = int(state["received"])
         if state["waiting"]:
@@ -186,3 +209,4 @@ class Command:
             self.loop.unregister(self._stdin)
             os.close(self._stdin)
             self._stdin = None
+        self.keeper.drop(self._name(STDIN))

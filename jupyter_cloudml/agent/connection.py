@@ -28,9 +28,9 @@ TURN = 16  # records of one process before another has its turn
 class Connection:
     """A client of the agent. Its descriptors came over the agent's socket, or are that socket."""
 
-    def __init__(self, agent: Agent, fds: list[int], keeper: socket.socket | None) -> None:
-        """``keeper`` is the socket of an attach process that stays for as long as the connection does."""
-        self.agent, self.loop, self.keeper, self.fds = agent, agent.loop, keeper, fds
+    def __init__(self, agent: Agent, fds: list[int], attacher: socket.socket | None) -> None:
+        """``attacher`` is the socket of an attach process that stays for as long as the connection does."""
+        self.agent, self.loop, self.attacher, self.fds = agent, agent.loop, attacher, fds
         for fd in fds:
             os.set_blocking(fd, False)
         self.is_pipe = stat.S_ISFIFO(os.fstat(fds[-1]).st_mode)
@@ -188,6 +188,6 @@ class Connection:
         for fd in set(self.fds):
             self.loop.unregister(fd)
             os.close(fd)
-        if self.keeper is not None:
-            self.keeper.close()  # lets the attach process, and so the channel of its sshd, end
+        if self.attacher is not None:
+            self.attacher.close()  # lets the attach process, and so the channel of its sshd, end
         self.agent.connections.discard(self)

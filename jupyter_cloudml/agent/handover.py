@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import zmtp
-from .process import write_json
+from .process import Process, write_json
 
 if TYPE_CHECKING:
-    from .owned import Owned
     from .server import Agent
 
 FILE = "handover.json"
@@ -44,50 +40,26 @@ def become(agent: Agent, package: Path, module: str, digest: str) -> None:
         connection.close()
     for owned in agent.owned.values():
         if owned.process.exit is None:
-            write_json(owned.process.folder / FILE, {"pid": os.getpid(), **_state(owned)})
+            write_json(owned.process.folder / FILE, {"pid": os.getpid(), **owned.end.hand_over()})
         owned.journal.close()
     os.set_inheritable(agent.lock, True)
-    argv = program(package, module, "serve", str(agent.base), digest, str(agent.lock))
+    argv = program(package, module, "serve", str(agent.base), digest)
+    agent.keeper.next_agent(argv)
+    keeper = agent.keeper.fd
+    if keeper is not None:
+        os.set_inheritable(keeper, True)
+    argv += [str(agent.lock), str(-1 if keeper is None else keeper)]
     os.execv(argv[0], argv)  # noqa: S606 - our own interpreter
 
 
-def _state(owned: Owned) -> dict[str, Any]:
-    from .kernel import Kernel
-
-    if not isinstance(owned.end, Kernel):
-        state: dict[str, Any] = owned.end.hand_over()
-        return state
-    peers = {}
-    for channel, peer in owned.end.peers.items():
-        os.set_inheritable(peer.fd, True)
-        peers[str(channel)] = {"fd": peer.fd, **peer.state()}
-    early = [[channel, _text(data)] for channel, data in owned.end.early or []]
-    return {"peers": peers, "early": early, "received": owned.end.received}
-
-
-def _text(data: Any) -> str:
-    return base64.b64encode(bytes(data)).decode()
-
-
-def take_over(owned: Owned) -> bool:
-    """Take what the agent that this process was before has left for one of its processes; False when it left nothing."""
-    from .kernel import Kernel
-
-    path = owned.process.folder / FILE
+def left_by_itself(process: Process) -> dict[str, Any] | None:
+    """What the agent that this process was before its upgrade has left about one of its processes; None when there was no upgrade."""
+    path = process.folder / FILE
     try:
-        state = json.loads(path.read_text())
+        state: dict[str, Any] = json.loads(path.read_text())
         path.unlink()
     except (OSError, ValueError):
-        return False
+        return None
     if state.get("pid") != os.getpid():
-        return False  # left by an agent that did not come to it
-    if not isinstance(owned.end, Kernel):
-        owned.end.take_over(state)
-        return True
-    for channel, kept in state["peers"].items():
-        os.set_inheritable(kept["fd"], False)
-        sock = socket.socket(fileno=kept["fd"])
-        owned.end.adopt_peer(int(channel), zmtp.Peer.restored(sock, kept))
-    owned.end.early = [(channel, base64.b64decode(data)) for channel, data in state["early"]]
-    owned.end.received = int(state["received"])
-    return True
+        return None  # left by an agent that did not come to it
+    return state

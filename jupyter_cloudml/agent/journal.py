@@ -78,6 +78,9 @@ class Journal:
             collections.deque()
         )  # what came after those while the disk refused
         self._late_bytes = 0
+        self.half: set[int] = (
+            set()
+        )  # channels on which the agent before this one was inside a message
         self._recover()
 
     # -- writing -----------------------------------------------------------------------------------------------------------------
@@ -178,6 +181,21 @@ class Journal:
             self.unsent_bytes -= len(self.unsent.popleft()[1])
         self._skip = max(self._skip, since)
         self.take_ack(since)
+
+    def bytes_since(self, seq: int, channel: int) -> int:
+        """How much of a channel is on disk in records newer than ``seq``."""
+        found = 0
+        for segment in self.segments:
+            if segment.last > seq:
+                records = segment.read(0, segment.size)[0]
+                found += sum(len(r.data) for r in records if r.seq > seq and r.channel == channel)
+        return found
+
+    def break_off(self, channel: int) -> None:
+        """What an agent before this one had begun on a channel does not go on."""
+        if channel in self.half:
+            self.half.discard(channel)
+            self.append(channel, ABORT | WHOLE, b"", 0)
 
     def newest(self, channel: int) -> bytes:
         """The data of the newest whole record of a channel that is on disk; empty when there is none."""
@@ -285,5 +303,4 @@ class Journal:
             self.segments.append(segment)
         if self.segments:
             self._reader = (self.segments[0], 0)
-            for channel in [c for c, half in inside.items() if half]:
-                self.append(channel, ABORT | WHOLE, b"", 0)
+            self.half = {channel for channel, half in inside.items() if half}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import base64
 import json
 import os
 import selectors
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from . import messages, zmtp
 from .journal import Journal
+from .peers import PORTS, Peers
 from .process import Process, now_ms, write_json
 from .protocol import (
     ABORT,
@@ -27,10 +28,10 @@ from .protocol import (
 )
 
 if TYPE_CHECKING:
+    from .keeper import Keeper
     from .loop import Loop
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-PORTS = {SHELL: 1, IOPUB: 2, STDIN: 3, CONTROL: 4}
 JOIN_EVERY = 0.005  # seconds between two looks for the sockets of a kernel that starts
 JOIN_SLOWLY = 0.2
 
@@ -38,10 +39,12 @@ JOIN_SLOWLY = 0.2
 class Kernel:
     """The agent's end of one kernel's sockets."""
 
-    def __init__(self, loop: Loop, process: Process, journal: Journal, said: Any) -> None:
+    def __init__(
+        self, loop: Loop, process: Process, journal: Journal, said: Any, keeper: Keeper
+    ) -> None:
         """``said(kernel)`` is called after records were journalled."""
         self.loop, self.process, self.journal, self.said = loop, process, journal, said
-        self.peers: dict[int, zmtp.Peer] = {}
+        self.peers = Peers(loop, process.id, journal, keeper, self._ready)
         self.early: list[tuple[int, bytes]] | None = []  # sent before the kernel was there
         self.joined = False
         self.received = 0  # the newest record that came from the client
@@ -94,11 +97,15 @@ class Kernel:
         """Connect to the sockets as they appear; looks again by timer until all four are ready."""
         if self.joined or self.process.exit is not None:
             return
+        identity = bytes.fromhex(
+            self.connection["identity"]
+        )  # one on all: input_request comes to the shell's
         for channel in (IOPUB, SHELL, CONTROL, STDIN):
-            if channel not in self.peers and not self._connect(channel):
+            if channel not in self.peers and not self._connect(channel, identity):
                 break
         if len(self.peers) == len(KERNEL_CHANNELS) and all(p.ready for p in self.peers.values()):
             self.joined = True
+            self.peers.keep()
             early, self.early = self.early or [], None
             for channel, data in early:
                 self.to_kernel(channel, data)
@@ -106,21 +113,39 @@ class Kernel:
             return
         self.loop.after(JOIN_EVERY if time.monotonic() < self._deadline else JOIN_SLOWLY, self.join)
 
-    def _connect(self, channel: int) -> bool:
-        sock = zmtp.connect_unix(f"{self.connection['ip']}-{PORTS[channel]}")
-        if sock is None:
-            return False
-        kind = (
-            b"SUB" if channel == IOPUB else b"DEALER"
-        )  # one identity on all: input_request comes to the shell's
-        identity = bytes.fromhex(self.connection["identity"])
-        peer = zmtp.Peer(sock, kind, identity, through=True, merge=channel == IOPUB)
-        self.peers[channel] = peer
-        self.loop.register(sock, READ, functools.partial(self._ready, channel, peer))
-        self._flush(peer)
-        return True
+    def _connect(self, channel: int, identity: bytes) -> bool:
+        peer = self.peers.connect(channel, f"{self.connection['ip']}-{PORTS[channel]}", identity)
+        if peer is not None:
+            self._flush(peer)
+        return peer is not None
 
-    def say_gap(self) -> None:
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on with the connections of the agent before: a killed one, or this very process before its upgrade (its ``state``)."""
+        peers = state["peers"] if state else {}
+        for channel in KERNEL_CHANNELS:
+            before = peers.get(str(channel))
+            try:
+                peer = self.peers.restore(channel, before)
+                if peer is not None:
+                    self._take(channel, peer, peer.take())
+                    self._flush(peer)
+                    continue
+            except (OSError, ProtocolError):
+                self.peers.let_go(channel)
+            self.journal.break_off(channel)
+        self.last_iopub = self.journal.newest(IOPUB)
+        if IOPUB not in self.peers and self.process.exit is None:
+            self._say_gap()
+        if state:
+            self.early = [(channel, base64.b64decode(data)) for channel, data in state["early"]]
+            self.received = int(state["received"])
+
+    def hand_over(self) -> dict[str, Any]:
+        """What restore() needs after an upgrade."""
+        early = [[channel, base64.b64encode(data).decode()] for channel, data in self.early or []]
+        return {"peers": self.peers.hand_over(), "early": early, "received": self.received}
+
+    def _say_gap(self) -> None:
         """Tell the cell that was running that no agent was there: what a kernel publishes to nobody is nowhere."""
         last = self.journal.newest(IOPUB)
         if not last or messages.execution_state(last) == "idle":
@@ -133,15 +158,10 @@ class Kernel:
         data = messages.build(self.key, "stream", content, [b"stream"], parent)
         self.journal.append(IOPUB, WHOLE, data, self.taken)
 
-    def adopt_peer(self, channel: int, peer: zmtp.Peer) -> None:
-        """Go on with a connection of the agent that this one was before."""
-        self.peers[channel] = peer
-        self.loop.register(peer.sock, READ, functools.partial(self._ready, channel, peer))
-        self._flush(peer)
-
     def _ready(self, channel: int, peer: zmtp.Peer, mask: int) -> None:
         if mask & WRITE:
             self._flush(peer)
+            self._mark_half(channel)
             self._settle()
         if not mask & READ:
             return
@@ -156,10 +176,14 @@ class Kernel:
         if channel == IOPUB and peer.ready and not was_ready:
             peer.out.append(zmtp.SUBSCRIBE_ALL)
             self._flush(peer)
-        if not items:
-            return
+        self._take(channel, peer, items)
+
+    def _take(self, channel: int, peer: zmtp.Peer, items: list[zmtp.Item]) -> None:
         for flags, data in items:
             self.journal.append(channel, flags, data, self.taken)
+        peer.settle(self.journal.seq)
+        if not items:
+            return
         if channel == IOPUB:
             self.last_iopub = items[-1][1]
         self.last_activity_ms = now_ms()
@@ -167,9 +191,7 @@ class Kernel:
 
     def _gone(self, channel: int, peer: zmtp.Peer) -> None:
         """The kernel ended (its exit follows), or binds anew while it starts."""
-        self.loop.unregister(peer.sock)
-        peer.sock.close()
-        del self.peers[channel]
+        self.peers.let_go(channel)
         if self.open.get(channel):
             self.void.add(channel)
         if peer.inside:
@@ -194,6 +216,7 @@ class Kernel:
         self.open[channel] = not flags & ENDS
         if channel not in self.void:
             self.to_kernel(channel, data)
+            self._mark_half(channel)
         elif flags & ENDS:
             self.void.discard(channel)
         self._settle()
@@ -249,6 +272,11 @@ class Kernel:
         if peer.blocked != was:
             self.loop.modify(peer.sock, READ | (WRITE if peer.blocked else 0))
 
+    def _mark_half(self, channel: int) -> None:
+        peer = self.peers.get(channel)
+        if peer is not None:
+            peer.mark_half(bool(peer.out) or self.open.get(channel, False))
+
     # -- what is told -----------------------------------------------------------------------------------------------------------------------
     def state(self) -> str:
         """Tell "starting", "busy" or "idle", as far as its last messages tell."""
@@ -259,12 +287,10 @@ class Kernel:
 
     def close(self) -> None:
         """Let go of the sockets and remove them."""
-        for channel, peer in self.peers.items():
+        for channel, peer in list(self.peers.items()):
             if peer.inside:
                 self.journal.append(channel, ABORT | WHOLE, b"", self.taken)
-            self.loop.unregister(peer.sock)
-            peer.sock.close()
-        self.peers.clear()
+            self.peers.let_go(channel)
         for port in range(1, 6):
             try:
                 os.unlink(f"{self.connection['ip']}-{port}")

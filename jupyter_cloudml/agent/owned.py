@@ -37,13 +37,14 @@ class Owned:
         self.finished = False
         self.end: Kernel | Command
         if process.kind == "kernel":
-            self.end = Kernel(self.loop, process, self.journal, self._said)
+            self.end = Kernel(self.loop, process, self.journal, self._said, agent.keeper)
             self.journal.thin = self.end.thin
         else:
-            self.end = Command(self.loop, process, self.journal, self._said)
+            self.end = Command(self.loop, process, self.journal, self._said, agent.keeper)
         self.end.note = self._note_taken
         self._ack_bytes = self._ack_records = 0
         self._taken_file = process.folder / "taken"
+        self._said_exit = process.folder / "said-exit"
         self._drain_until = 0.0
         self.alone_since = time.monotonic()  # when nobody was attached any more
         self._taken_fd: int | None = None
@@ -78,22 +79,16 @@ class Owned:
             self.end.taken = self.end.received = int(self._taken_file.read_text() or 0)
         except (OSError, ValueError):
             self.end.taken = self.end.received = 0
-        upgraded = handover.take_over(self)
         if isinstance(self.end, Kernel):
             self.end.load()
-            if not upgraded and self.process.exit is None:
-                self.end.say_gap()
-        elif self.process.exit is None:
-            self.end.open()
+        self.finished = self._said_exit.exists()
+        if self.finished:
+            return
+        self.end.restore(handover.left_by_itself(self.process))
         if self.process.exit is None:
             self.take_up()
-        else:
-            self._finish_adopted()
-
-    def _finish_adopted(self) -> None:
-        self.finished = True
-        if not (self.process.folder / "said-exit").exists():
-            self._say_exit()
+        else:  # meanwhile; what it said last may still be there
+            self.loop.after(0, self._ended)
 
     def take_up(self) -> None:
         """Watch the process and join its sockets."""
@@ -138,7 +133,7 @@ class Owned:
     def _say_exit(self) -> None:
         self.journal.append(EXITED, WHOLE, json.dumps(self.process.exit).encode(), self.end.taken)
         try:
-            (self.process.folder / "said-exit").touch(0o600)
+            self._said_exit.touch(0o600)
         except OSError:
             self.agent.log(f"no room to note the end of {self.process.id}")
         self._said(self.end)

@@ -101,7 +101,7 @@ class Pipe:
     def __init__(self, fd: int, out_fd: int | None = None) -> None:
         self.fd = fd
         self.out_fd = fd if out_fd is None else out_fd
-        self.buf = bytearray(READ_SIZE)
+        self.buf: Any = bytearray(READ_SIZE)  # of a subclass: memory of a fixed size
         self.start = self.scan = self.end = 0
         self.out: collections.deque[Buffer] = collections.deque()
         self.blocked = False

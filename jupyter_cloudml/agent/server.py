@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from . import gauges, handover, hosts_program, process
+from . import gauges, handover, hosts_program, kept, process
 from .connection import Connection
+from .keeper import Keeper, keep
 from .loop import Loop
 from .owned import Owned, folder_of, new_spec
 from .policy import Policy
@@ -24,6 +25,7 @@ from .protocol import RELEASE, RPC, VERSION
 
 JSON = dict[str, Any]
 REMEMBERED = 256  # answers kept, for a client that asks again after a cut
+LOCK_PATIENCE = 1.0  # seconds; the keeper of an agent that has just left is about to go
 LEAVE_AFTER = 60.0  # seconds without a process and without a client
 SOCKET_PATH_LIMIT = 90  # of 107 bytes: room for the name of a socket
 
@@ -39,8 +41,9 @@ class RPCError(Exception):
 class Agent:
     """Owns processes, keeps their journals, answers clients."""
 
-    def __init__(self, base: Path, digest: str, lock: int) -> None:
+    def __init__(self, base: Path, digest: str, lock: int, keeper: Keeper) -> None:
         """``lock`` is the open file that makes it the only one."""
+        self.keeper = keeper
         self.base, self.digest, self.lock, self.loop = base, digest, lock, Loop()
         self.epoch = secrets.token_hex(8)
         self.started_ms = now_ms()
@@ -55,6 +58,7 @@ class Agent:
         (base / "p").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._listen()
         self._adopt_all()
+        keeper.drop_left()
         self.loop.after(30, self._housekeeping)
 
     # -- start ---------------------------------------------------------------------------------------------------------------------------
@@ -103,6 +107,8 @@ class Agent:
 
     def log(self, text: str) -> None:
         """A line for the agent's log; never code, output or environment."""
+        sys.stderr.write(f"{time.strftime('%F %T')} {text}\n")
+        sys.stderr.flush()
 
     # -- clients ----------------------------------------------------------------------------------------------------------------------------
     def _accept(self) -> None:
@@ -316,23 +322,34 @@ def key_of(params: JSON) -> str | None:
     return key
 
 
-def serve(base: Path, digest: str, inherited_lock: int | None = None) -> int:
-    """Run the agent until it is told to end; 0, also when another one runs already."""
+def serve(base: Path, digest: str, lock: int, keeper: int) -> int:
+    """Run the agent until it is told to end; 0. ``lock`` is held; ``keeper`` is the descriptor of its keeper's socket, or -1."""
     before = os.umask(0o077)
-    if (
-        before != 0o077
-    ):  # else it was an agent's or an attach program's: nothing is known of the user's
+    if before != 0o077:  # else it was an agent's or an attach program's: the user's is not known
         process.user_umask = before
+    os.set_inheritable(lock, False)
+    os.environ.pop("JPY_PARENT_PID", None)
+    Agent(base, digest, lock, Keeper(None if keeper < 0 else keeper)).loop.run()
+    return 0
+
+
+def keep_serving(base: Path, digest: str) -> int:
+    """Run the agent under a keeper, where this system allows one; 0, also when another one runs already."""
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if inherited_lock is not None:
-        lock = inherited_lock
-        os.set_inheritable(lock, False)
-    else:
-        lock = os.open(base / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(base / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while not _locked(lock):
+        if time.monotonic() > deadline:
+            return 0
+        time.sleep(0.01)
+    if not kept.supported():
+        return serve(base, digest, lock, -1)
+    return keep(lock, lambda fd: serve(base, digest, lock, fd))
+
+
+def _locked(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return 0
-    os.environ.pop("JPY_PARENT_PID", None)
-    Agent(base, digest, lock).loop.run()
-    return 0
+        return False
+    return True

@@ -14,7 +14,7 @@ from typing import Any
 from .protocol import BEGINS, ENDS, Pipe, ProtocolError
 
 MORE, LONG, COMMAND = 1, 2, 4  # frame flags
-PASS_ON = 1 << 16  # a frame that lacks more than this is passed on in pieces
+PASS_ON = 1 << 16  # a message of which more than this is here, or lacks, is passed on in pieces
 MAX_MESSAGE = 1 << 30
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 SUBSCRIBE_ALL = b"\x00\x01\x01"
@@ -86,6 +86,29 @@ def messages(data: bytes) -> Iterator[tuple[int, int, list[bytes]]]:
             parts, begin = [], stop
 
 
+def walk(data: Any, size: int, left: int, more: int, begins: int) -> tuple[int, int, int, int]:
+    """Pass over ``size`` bytes of messages in ``data``, and over commands between them -> (bytes passed, left, more, begins).
+
+    ``left`` bytes of a frame are still to come, ``more`` says whether another follows it, ``begins`` whether a message does.
+    """
+    at = 0
+    while size > 0:
+        if left:
+            step = min(left, size)
+        else:
+            flags = data[at]
+            head = 9 if flags & LONG else 2
+            left = int.from_bytes(data[at + 1 : at + head], "big")
+            if flags & COMMAND:
+                at, left = at + head + left, 0
+                continue
+            more, step = flags & MORE, head
+            left += head
+        at, size, left = at + step, size - step, left - step
+        begins = BEGINS if not left and not more else 0
+    return at, left, more, begins
+
+
 class Peer(Pipe):
     """One ZMTP connection. Items are (flags, bytes): a message, several (``merge``) or, with ``through``, a piece of one."""
 
@@ -148,8 +171,8 @@ class Peer(Pipe):
             self._greeted, at = True, len(GREETING)
             self.start = at
         if self._left:
-            at = min(self._left, end)
-            self._left -= at
+            at = min(self.start + self._left, end)
+            self._left -= at - self.start
             if self._left or not self._more:
                 self._emit(items, at, 0 if self._left else ENDS)
         self.scan = self._cut_frames(items, at, end)
@@ -168,7 +191,7 @@ class Peer(Pipe):
             else:
                 break
             if stop > end:
-                if self.through and stop - end > PASS_ON:
+                if self.through and (stop - end > PASS_ON or end - done > PASS_ON):
                     if done > self.start:
                         self._emit(items, done, ENDS)
                     self._left, self._more, at = stop - end, flags & MORE, end
@@ -183,10 +206,12 @@ class Peer(Pipe):
             at = stop
             if not flags & (MORE | COMMAND):
                 done = at
-                if not self.merge:
+                if not self.merge or not self._begins:
                     self._emit(items, at, ENDS)
         if done > self.start:
             self._emit(items, done, ENDS)
+        if self.through and at - done > PASS_ON:
+            self._emit(items, at, 0)
         return at
 
     def _emit(self, items: list[Item], upto: int, ends: int) -> None:
@@ -194,6 +219,16 @@ class Peer(Pipe):
             items.append((self._begins | ends, bytes(memoryview(self.buf)[self.start : upto])))
             self._begins = BEGINS if ends else 0
             self.start = upto
+
+    def settle(self, seq: int) -> None:
+        """All items so far are in the journal, whose newest record is ``seq``: see kept.py."""
+
+    def mark_half(self, half: bool) -> None:
+        """Whether the other side has the beginning of a message without its end: see kept.py."""
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.sock.close()
 
     def _command(self, body: bytes) -> None:
         if body.startswith(b"\x05READY"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -60,18 +59,6 @@ class Working:
         """End the printing; every line has come once and in order, and the kernel is the one it was."""
         numbers, count = self.end_printing()
         assert numbers == list(range(count))
-
-    def assert_one_gap(self, seconds: float) -> None:
-        """End the printing; the lines of so many seconds may be missing, in one place, and none has come twice.
-
-        While there is no agent nobody has subscribed to the kernel's output, and ZMQ drops it.
-        """
-        numbers, count = self.end_printing()
-        assert numbers == sorted(set(numbers))
-        assert (numbers[0], numbers[-1]) == (0, count - 1)
-        gaps = [after - before - 1 for before, after in pairwise(numbers) if after - before > 1]
-        assert len(gaps) <= 1, gaps
-        assert sum(gaps) <= seconds / PAUSE
 
     def end_printing(self) -> tuple[list[int], int]:
         """End the printing; return the numbers that came here and how many were printed there."""
@@ -242,7 +229,7 @@ def test_another_host_at_the_address_gets_nothing(
 
 
 @both
-def test_a_killed_agent_costs_no_process_and_no_variable(working: Working) -> None:
+def test_a_killed_agent_costs_no_process_no_variable_and_no_output(working: Working) -> None:
     link = working.here.machines.link("box")
     epoch = link.info["epoch"]
     killed = time.monotonic()
@@ -250,7 +237,7 @@ def test_a_killed_agent_costs_no_process_and_no_variable(working: Working) -> No
     wait_for(lambda: link.info["epoch"] != epoch, BACK, "the new agent")
     assert time.monotonic() - killed < 10
     working.wait_for_state("running", BACK)
-    working.assert_one_gap(time.monotonic() - killed)
+    working.assert_all_came_once()
 
 
 def test_the_agent_may_be_killed_while_the_link_is_cut(working: Working) -> None:
@@ -258,12 +245,11 @@ def test_the_agent_may_be_killed_while_the_link_is_cut(working: Working) -> None
     epoch = link.info["epoch"]
     working.host.stop_sshd(sessions=True)
     working.wait_for_state("unreachable", 10)
-    killed = time.monotonic()
     working.host.run(["kill", "-9", str(link.info["pid"])])
     working.host.start_sshd()
     wait_for(lambda: link.info["epoch"] != epoch, BACK, "the new agent")
     working.wait_for_state("running", BACK)
-    working.assert_one_gap(time.monotonic() - killed)
+    working.assert_all_came_once()
 
 
 @pytest.fixture

@@ -117,20 +117,26 @@ class RemoteKernel:
         assert reply["content"]["status"] == "ok", reply["content"]
         return "".join(text)
 
-    def collect(self, request: str, timeout: float = 60) -> str:
-        """The printed text of a request that is under way, to its end."""
-        text = []
+    def messages(self, request: str, timeout: float = 60) -> Iterator[dict[str, Any]]:
+        """What the kernel publishes for a request that is under way, to its end."""
         deadline = time.monotonic() + timeout
         while True:
             message = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
-            if message["parent_header"].get("msg_id") != request:
-                continue
-            if message["msg_type"] == "stream":
-                text.append(message["content"]["text"])
-            elif (
-                message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
-            ):
-                return "".join(text)
+            if message["parent_header"].get("msg_id") == request:
+                yield message
+                state = message["content"].get("execution_state")
+                if message["msg_type"] == "status" and state == "idle":
+                    return
+
+    def collect(self, request: str, timeout: float = 60) -> str:
+        """The printed text of a request that is under way."""
+        said = self.messages(request, timeout)
+        return "".join(m["content"]["text"] for m in said if m["msg_type"] == "stream")
+
+    def displays(self, request: str, timeout: float = 60) -> list[dict[str, Any]]:
+        """The data that a request which is under way displays."""
+        said = self.messages(request, timeout)
+        return [m["content"]["data"] for m in said if m["msg_type"] == "display_data"]
 
     def close(self) -> None:
         """End the kernel."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jupyter_cloudml.agent.handover import own_package
+from jupyter_cloudml.agent.process import start_time
 from jupyter_cloudml.agent.protocol import EOF, STDIN, STDOUT
 from jupyter_cloudml.errors import AgentError, Conflict, NotFound
 from jupyter_cloudml.link.bootstrap import local_connect
@@ -278,15 +279,77 @@ def test_an_older_agent_is_upgraded_when_a_newer_client_comes(
     other.close()
 
 
-def test_a_cell_is_told_that_output_may_be_missing_after_the_agent_was_killed(
+def keeper_of(link: CutLink) -> int:
+    """The process that an agent is the child of."""
+    return int(Path(f"/proc/{link.info['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_cell_is_told_that_output_may_be_missing_when_agent_and_keeper_were_killed(
     kernel: RemoteKernel, link: CutLink
 ) -> None:
     code = "import time\nfor i in range(100): print(i, flush=True); time.sleep(0.02)"
     request = kernel.client.execute(code)
     wait_for(lambda: row(link, kernel.row["id"])["execution_state"] == "busy", why="the request")
+    os.kill(keeper_of(link), signal.SIGKILL)
     kill_agent(link)
     text = kernel.collect(request)
     assert text.count("the agent of this machine was killed") == 1
     assert "99" in text
     kill_agent(link)
     assert "killed" not in kernel.run("print('idle kernels say nothing')")
+
+
+def test_a_killed_agent_costs_no_output(kernel: RemoteKernel, link: CutLink) -> None:
+    code = "import time\nfor i in range(3000): print(i, flush=True); time.sleep(0.001)"
+    request = kernel.client.execute(code)
+    wait_for(lambda: row(link, kernel.row["id"])["execution_state"] == "busy", why="the request")
+    for _ in range(4):
+        kill_agent(link)
+    assert row(link, kernel.row["id"])["execution_state"] == "busy", "it was killed meanwhile"
+    assert kernel.collect(request).split() == [str(i) for i in range(3000)]
+
+
+def test_an_agent_killed_in_the_middle_of_a_large_output_costs_nothing(
+    kernel: RemoteKernel, link: CutLink
+) -> None:
+    code = "for i in range(12): display({'text/plain': str(i) + 'x' * 4_000_000}, raw=True)"
+    request = kernel.client.execute(code)
+    wait_for(lambda: row(link, kernel.row["id"])["seq"] > 10, why="the first of it")
+    kill_agent(link)
+    shown = [str(o["text/plain"]) for o in kernel.displays(request)]
+    assert [len(text) for text in shown] == [4_000_001] * 10 + [4_000_002] * 2
+    assert [text.rstrip("x") for text in shown] == [str(i) for i in range(12)]
+
+
+def test_a_killed_agent_leaves_a_command_its_standard_input(link: CutLink) -> None:
+    code = "import sys\nfor line in sys.stdin: print('got', line.strip(), flush=True)"
+    started = link.call(
+        "start", argv=[sys.executable, "-c", code], kind="command", stdin=True, token="stdin"
+    )
+    collector = Collector()
+    attachment = link.attach(started["id"], 0, collector)
+    for line in ("one", "two"):
+        assert attachment.send_soon(STDIN, line.encode() + b"\n")
+        wait_for(lambda: line.encode() in b"".join(collector.parts[STDOUT]), why="its answer")  # noqa: B023
+        kill_agent(link)
+    assert attachment.send_soon(EOF, b"")
+    assert collector.ended.wait(20)
+    assert b"".join(collector.parts[STDOUT]) == b"got one\ngot two\n"
+    link.call("forget", id=started["id"])
+
+
+def test_a_command_that_ended_with_no_agent_around_is_heard_to_its_end(
+    link: CutLink, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    code = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint('a' * 9000)"
+    started = link.call("start", argv=[sys.executable, "-c", code], kind="command", token="heard")
+    collector = Collector()
+    link.attach(started["id"], 0, collector)
+    os.kill(link.info["pid"], signal.SIGSTOP)
+    go.touch()
+    wait_for(lambda: start_time(started["pid"]) is None, why="its end")
+    os.kill(link.info["pid"], signal.SIGKILL)
+    assert collector.ended.wait(20)
+    assert b"".join(collector.parts[STDOUT]) == b"a" * 9000 + b"\n"
+    link.call("forget", id=started["id"])

@@ -94,6 +94,7 @@ def test_a_record_that_was_half_written_is_cut_off(tmp_path: Path) -> None:
 def test_a_message_that_the_agent_died_in_is_declared_void(tmp_path: Path) -> None:
     small(tmp_path).append(IOPUB, BEGINS, b"half a message", 0)
     again = small(tmp_path)
+    again.break_off(IOPUB)
     again.next()
     assert HEAD.unpack_from(again.next() or b"")[3] & ABORT
 
