@@ -19,7 +19,8 @@ CloudMLError
     ProtocolError    502  what came from the other end is not the protocol
     Cancelled        409  somebody called it off
 
-`message` names the object and the cause, `hint` says what to do next, `details` holds what a program needs.
+`message` names the object and the cause, `hint` says what to do next, `details` holds what a program needs. Both texts
+are written to be read on in the middle of a line; where a hint stands alone, in a page, it gets its capital (`to_dict`).
 The server maps `status`, the CLI prints `message` and `hint`; nobody else interprets an error.
 """
 
@@ -58,9 +59,14 @@ class CloudMLError(Exception):
         return {
             "code": self.code,
             "message": self.message,
-            "hint": self.hint,
+            "hint": capitalized(self.hint),
             "details": self.details,
         }
+
+
+def capitalized(hint: str) -> str:
+    """Return a hint as it stands on a line of its own."""
+    return hint[:1].upper() + hint[1:]
 
 
 class UsageError(CloudMLError):

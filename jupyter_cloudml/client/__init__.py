@@ -68,7 +68,7 @@ class Client:
     ) -> RemoteProcess:
         """Start a command on a machine and return it, to be read as it goes. `cwd` None is the home folder there."""
         if not argv or not argv[0]:
-            raise UsageError("there is no command", hint="jupyter cloudml run --on NAME -- ARGV…")
+            raise UsageError("there is no command", hint="see: jupyter cloudml run --help")
         link = self.core.link(on)
         return RemoteProcess.start(
             link, argv, env=env, cwd=cwd, stdin=stdin, labels={"purpose": "run"}

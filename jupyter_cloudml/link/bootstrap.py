@@ -238,7 +238,7 @@ def _ended(carrier: Carrier, target: SSHTarget) -> CloudMLError:
     return cause or Unreachable(
         f"{target.host} ended the session before the agent had started",
         code="closed",
-        hint="jupyter cloudml machine check",
+        hint="see where it hangs: jupyter cloudml machine check",
     )
 
 

@@ -197,5 +197,5 @@ def read_host_key(
     raise Unreachable(
         f"{target} let us in without showing a host key",
         code="not_ssh",
-        hint="this must not happen",
+        hint="use --carrier paramiko, which asks for the key itself",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from jupyter_cloudml.errors import JSON, CloudMLError
+from jupyter_cloudml.errors import JSON, CloudMLError, capitalized
 
 LOCAL = "local"  # the machine that is always there: this computer
 LOCAL_LABEL = "This machine"
@@ -212,7 +212,7 @@ class CheckStep:
             "step": self.step,
             "ok": self.ok,
             "detail": self.detail,
-            "hint": self.hint,
+            "hint": capitalized(self.hint),
             "ms": self.ms,
         }
 

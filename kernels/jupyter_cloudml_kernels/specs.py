@@ -153,7 +153,7 @@ def _own_name(kernels: Path, machine: str) -> str:
     if marker is None or (marker[0] != machine and not marker[1]):
         raise Conflict(
             f"{folder} is in the way of the kernelspec of machine {machine}",
-            hint="Rename or delete that folder, or give the machine another name.",
+            hint="rename or delete that folder, or give the machine another name",
             path=str(folder),
         )
     if marker[0] != machine:
@@ -187,7 +187,7 @@ def _write(folder: Path, document: Mapping[str, JSON], logos: Sequence[Path]) ->
     raise Conflict(
         f"{folder} is deleted again and again by another process",
         code="in_use",
-        hint="Try again.",
+        hint="try again",
         path=str(folder),
     )
 

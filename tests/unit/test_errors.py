@@ -39,3 +39,10 @@ def test_the_table_of_errors_is_what_the_classes_are() -> None:
 def test_no_error_but_a_defect_is_a_500() -> None:
     assert [each.__name__ for each in classes() if each.status == 500] == []
     assert list(bare_errors()) == []
+
+
+def test_a_hint_begins_with_a_capital_where_it_stands_alone() -> None:
+    error = errors.NotFound("there is no machine named 'box'", hint="see `machine list`")
+    assert error.to_dict()["hint"] == "See `machine list`"
+    assert str(error) == "there is no machine named 'box' (see `machine list`)"
+    assert errors.NotFound("gone").to_dict()["hint"] == ""

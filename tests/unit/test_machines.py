@@ -77,7 +77,7 @@ class TestOperations:
         error = operation.to_dict()["error"]
         assert operation.to_dict()["state"] == "failed"
         assert isinstance(error, dict)
-        assert (error["code"], error["hint"]) == ("no_route", "switch it on")
+        assert (error["code"], error["hint"]) == ("no_route", "Switch it on")
 
     def test_a_defect_is_no_secret_and_no_traceback_for_the_page(
         self, operations: Operations, caplog: pytest.LogCaptureFixture
