@@ -73,7 +73,7 @@ def test_shortcut_shows_the_panel(view: View) -> None:
 def test_commands_are_in_the_palette(view: View) -> None:
     # As a dialog the palette closes when anything else takes the focus, as Lab's start does.
     view.set_setting("@jupyterlab/apputils-extension:palette", {"modal": False})
-    view.reload()
+    view.open()  # with an empty workspace, whatever the page of another test has saved late
     view.begin("apputils:activate-command-palette")
     palette = view.page.locator(".lm-CommandPalette")
     palette.locator("input").fill("cloudml")
