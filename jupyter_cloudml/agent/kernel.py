@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import selectors
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import messages, zmtp
+from . import endpoints, messages, zmtp
 from .journal import Journal
-from .peers import PORTS, Peers
+from .peers import Peers
 from .process import Process, now_ms, write_json
 from .protocol import (
     ABORT,
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from .loop import Loop
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+CONNECTION_FILE = "connection.json"  # kept, for the agent after this one
 JOIN_EVERY = 0.005  # seconds between two looks for the sockets of a kernel that starts
 JOIN_SLOWLY = 0.2
 
@@ -46,7 +45,8 @@ class Kernel:
         self.loop, self.process, self.journal, self.said = loop, process, journal, said
         self.peers = Peers(loop, process.id, journal, keeper, self._ready)
         self.early: list[tuple[int, bytes]] | None = []  # sent before the kernel was there
-        self.joined = False
+        self.joined = self.was_joined = False
+        self.warning: str | None = None  # for the first cell that runs
         self.received = 0  # the newest record that came from the client
         self.taken = 0  # the newest with nothing before it left to be written to the kernel
         self.note: Callable[[int], None] = lambda seq: None  # told when that changes
@@ -58,30 +58,12 @@ class Kernel:
         self.connection: dict[str, Any] = {}
 
     # -- files ----------------------------------------------------------------------------------------------------------------------
-    @staticmethod
-    def connection_info(sockets: str, key: str | None = None) -> dict[str, Any]:
-        """A connection file's content for sockets ``<sockets>-1`` to ``-5``; ``key`` is that of a kernel which this one replaces."""
-        return {
-            "transport": "ipc",
-            "ip": sockets,
-            "key": key or os.urandom(24).hex(),
-            "signature_scheme": "hmac-sha256",
-            "kernel_name": "",
-            "shell_port": 1,
-            "iopub_port": 2,
-            "stdin_port": 3,
-            "control_port": 4,
-            "hb_port": 5,
-            "identity": os.urandom(8).hex(),
-        }
-
-    def load(self, connection: dict[str, Any] | None = None) -> Path:
-        """Take up the connection (kept on disk for an agent after this one); returns the connection file's path."""
-        path = self.process.folder / "connection.json"
+    def load(self, connection: dict[str, Any] | None = None) -> None:
+        """Take up a connection, new or that of the agent before."""
+        path = self.process.folder / CONNECTION_FILE
         if connection is not None:
             write_json(path, connection)
         self.connection = json.loads(path.read_text())
-        return path
 
     @property
     def key(self) -> bytes:
@@ -97,14 +79,13 @@ class Kernel:
         """Connect to the sockets as they appear; looks again by timer until all four are ready."""
         if self.joined or self.process.exit is not None:
             return
-        identity = bytes.fromhex(
-            self.connection["identity"]
-        )  # one on all: input_request comes to the shell's
+        # One identity on all: an input_request comes to the shell's.
+        identity = bytes.fromhex(self.connection["identity"])
         for channel in (IOPUB, SHELL, CONTROL, STDIN):
             if channel not in self.peers and not self._connect(channel, identity):
                 break
         if len(self.peers) == len(KERNEL_CHANNELS) and all(p.ready for p in self.peers.values()):
-            self.joined = True
+            self.joined = self.was_joined = True
             self.peers.keep()
             early, self.early = self.early or [], None
             for channel, data in early:
@@ -114,7 +95,7 @@ class Kernel:
         self.loop.after(JOIN_EVERY if time.monotonic() < self._deadline else JOIN_SLOWLY, self.join)
 
     def _connect(self, channel: int, identity: bytes) -> bool:
-        peer = self.peers.connect(channel, f"{self.connection['ip']}-{PORTS[channel]}", identity)
+        peer = self.peers.connect(channel, self.connection, identity)
         if peer is not None:
             self._flush(peer)
         return peer is not None
@@ -153,10 +134,31 @@ class Kernel:
         text = (
             "\n[the agent of this machine was killed: output printed until it was back is lost]\n"
         )
+        self._say(text, messages.last_parent(last))
+
+    def _warn(self, data: bytes) -> None:
+        parent = messages.last_parent(data)
+        if self.warning is not None and parent.get("msg_type") == "execute_request":
+            self._say(self.warning, parent)
+            self.warning = None
+
+    def _say(self, text: str, parent: dict[str, Any]) -> None:
+        """Print to the cell whose request has the header ``parent``."""
         content = {"name": "stderr", "text": text}
-        parent = messages.last_parent(last)
         data = messages.build(self.key, "stream", content, [b"stream"], parent)
         self.journal.append(IOPUB, WHOLE, data, self.taken)
+
+    def fall_back(self) -> None:
+        """Have the kernel listen on loopback when it is started again; its key stays."""
+        for channel in list(self.peers):
+            self.peers.let_go(channel)
+        endpoints.remove(self.connection)
+        self.load(endpoints.loopback(self.connection["key"]))
+        self.warning = (
+            "[this kernel cannot use ipc sockets and listens on TCP ports of its machine's loopback: "
+            "other users of that machine can read what it prints]\n"
+        )
+        self._deadline = time.monotonic() + 60
 
     def _ready(self, channel: int, peer: zmtp.Peer, mask: int) -> None:
         if mask & WRITE:
@@ -186,6 +188,8 @@ class Kernel:
             return
         if channel == IOPUB:
             self.last_iopub = items[-1][1]
+            if self.warning is not None:
+                self._warn(items[-1][1])
         self.last_activity_ms = now_ms()
         self.said(self)
 
@@ -291,8 +295,4 @@ class Kernel:
             if peer.inside:
                 self.journal.append(channel, ABORT | WHOLE, b"", self.taken)
             self.peers.let_go(channel)
-        for port in range(1, 6):
-            try:
-                os.unlink(f"{self.connection['ip']}-{port}")
-            except OSError:
-                continue
+        endpoints.remove(self.connection)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
-from . import handover
+from . import endpoints, handover
 from .command import Command
 from .journal import Journal
-from .kernel import Kernel
+from .kernel import CONNECTION_FILE, Kernel
 from .process import Process, now_ms
 from .protocol import ACK, EXITED, WHOLE, pack
 
@@ -48,30 +49,50 @@ class Owned:
         self._drain_until = 0.0
         self.alone_since = time.monotonic()  # when nobody was attached any more
         self._taken_fd: int | None = None
+        self._again: Callable[[], None] | None = None  # launches this kernel once more
 
     # -- start, and taking up after another agent ---------------------------------------------------------------------------------------
     def launch(
         self, spec: dict[str, Any], env: dict[str, str], cwd: str, sockets: str, key: str | None
     ) -> None:
         """Start the process. Raises OSError."""
-        argv = list(spec["argv"])
         if isinstance(self.end, Kernel):
-            path = self.end.load(Kernel.connection_info(sockets, key))
-            argv = [arg.replace("{connection_file}", str(path)) for arg in argv]
-            log = os.open(
-                self.process.folder / "log",
-                os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-                0o600,
-            )
-            null = os.open(os.devnull, os.O_RDONLY)
-            try:
-                self.process.launch(argv, env, cwd, null, log, log)
-            finally:
-                os.close(log)
-                os.close(null)
+            self.end.load(endpoints.ipc(sockets, key))
+            self._again = functools.partial(self._launch_kernel, spec, env, cwd)
+            self._again()
         else:
-            self.end.launch(argv, env, cwd, bool(spec.get("stdin")))
+            self.end.launch(list(spec["argv"]), env, cwd, bool(spec.get("stdin")))
         self.take_up()
+
+    def _launch_kernel(self, spec: dict[str, Any], env: dict[str, str], cwd: str) -> None:
+        file = str(self.process.folder / CONNECTION_FILE)
+        argv = [str(arg).replace("{connection_file}", file) for arg in spec["argv"]]
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        log = os.open(self.process.folder / "log", flags, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        try:
+            self.process.launch(argv, env, cwd, null, log, log)
+        finally:
+            os.close(log)
+            os.close(null)
+
+    def _fell_back(self) -> bool:
+        """Start a kernel anew that ended before it had opened its ipc sockets: it may not know them. Whether it was."""
+        exit, again, self._again = self.process.exit, self._again, None
+        if again is None or exit is None or not isinstance(self.end, Kernel):
+            return False
+        if self.end.was_joined or exit["asked"] or not exit["code"]:
+            return False
+        try:
+            self.end.fall_back()
+            self.process.start_over()
+            self._drain_until = 0.0
+            again()
+        except OSError:
+            self.process.exit = exit
+            return False
+        self.take_up()
+        return True
 
     def adopt(self) -> None:
         """Take up a process of an agent before this one."""
@@ -121,7 +142,7 @@ class Owned:
         if not drained and time.monotonic() < self._drain_until:
             self.loop.after(0.01, self._ended)
             return
-        if self.finished:
+        if self.finished or self._fell_back():
             return
         self.finished = True
         self.end.close()

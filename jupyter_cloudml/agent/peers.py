@@ -8,16 +8,15 @@ import selectors
 import socket
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import zmtp
+from . import endpoints, zmtp
 from .kept import KeptPeer
-from .protocol import CONTROL, IOPUB, SHELL, STDIN
+from .protocol import IOPUB
 
 if TYPE_CHECKING:
     from .journal import Journal
     from .keeper import Keeper
     from .loop import Loop
 
-PORTS = {SHELL: 1, IOPUB: 2, STDIN: 3, CONTROL: 4}
 Ready = Callable[[int, zmtp.Peer, int], None]
 
 
@@ -40,14 +39,16 @@ class Peers(dict[int, zmtp.Peer]):
         ready = functools.partial(self._ready, channel, peer)
         self.loop.register(peer.sock, selectors.EVENT_READ, ready)
 
-    def connect(self, channel: int, path: str, identity: bytes) -> zmtp.Peer | None:
+    def connect(
+        self, channel: int, connection: endpoints.Connection, identity: bytes
+    ) -> zmtp.Peer | None:
         """Connect to the socket of a channel; None while nobody listens there."""
-        sock = zmtp.connect_unix(path)
+        sock = endpoints.connect(connection, channel)
         if sock is None:
             return None
         kind, merge = (b"SUB", True) if channel == IOPUB else (b"DEALER", False)
         peer: zmtp.Peer | None = None
-        if self.keeper.fd is not None:
+        if self.keeper.fd is not None and sock.family == socket.AF_UNIX:
             try:
                 peer = KeptPeer(sock, kind, identity, merge)
             except OSError:

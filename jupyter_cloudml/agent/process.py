@@ -160,6 +160,11 @@ class Process:
         self.pid = self._child.pid
         self._read_pid()
 
+    def start_over(self) -> None:
+        """Forget how it ended: it is about to be launched again. Raises OSError."""
+        (self.folder / "exit.json").unlink(missing_ok=True)
+        self.exit, self.pid, self.started, self._child = None, None, None, None
+
     def _read_pid(self) -> None:
         try:
             pid, _, started = (self.folder / "pid").read_text().partition(" ")

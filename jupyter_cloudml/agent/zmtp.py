@@ -237,14 +237,3 @@ class Peer(Pipe):
             except (IndexError, struct.error) as exc:
                 raise ProtocolError("a READY command that breaks off") from exc
             self.ready = True
-
-
-def connect_unix(path: str) -> socket.socket | None:
-    """A connected unix socket, or None while nobody listens there."""
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        return None
-    return sock

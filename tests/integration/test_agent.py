@@ -353,3 +353,43 @@ def test_a_command_that_ended_with_no_agent_around_is_heard_to_its_end(
     assert collector.ended.wait(20)
     assert b"".join(collector.parts[STDOUT]) == b"a" * 9000 + b"\n"
     link.call("forget", id=started["id"])
+
+
+def odd(kind: str) -> list[str]:
+    """The command line of a kernel of odd_kernels.py."""
+    return [
+        sys.executable,
+        str(Path(__file__).with_name("odd_kernels.py")),
+        kind,
+        "{connection_file}",
+    ]
+
+
+def test_a_kernel_that_knows_tcp_alone_gets_ports_of_loopback_and_the_first_cell_says_so(
+    link: CutLink,
+) -> None:
+    with remote_kernel(link, argv=odd("tcp")) as kernel:
+        text = kernel.run("print(6 * 7)")
+        assert "42" in text
+        assert text.count("other users of that machine can read what it prints") == 1
+        assert kernel.run("print('again')") == "again\n"
+        assert row(link, kernel.row["id"])["connection"]["ip"] == "127.0.0.1"
+        kernel.run("x = 1")
+        kill_agent(link)
+        assert kernel.run("print(x)").endswith("1\n")
+
+
+def test_a_kernel_that_writes_socket_names_in_another_way_is_found(link: CutLink) -> None:
+    with remote_kernel(link, argv=odd("colon")) as kernel:
+        assert kernel.run("print(6 * 7)") == "42\n"
+        assert row(link, kernel.row["id"])["connection"]["transport"] == "ipc"
+
+
+def test_a_kernel_that_fails_at_its_start_is_tried_once_more_and_then_ended(link: CutLink) -> None:
+    argv = [sys.executable, "-c", "import sys; sys.exit('this never works')", "{connection_file}"]
+    started = link.call("start", argv=argv, kind="kernel", token="never")
+    exit = wait_for(lambda: row(link, started["id"])["exit"], why="its end")
+    assert exit["code"] == 1
+    log = (socket_dir("agent") / "p" / started["id"] / "log").read_text()
+    assert log.count("this never works") == 2
+    link.call("forget", id=started["id"])
