@@ -55,14 +55,14 @@ def _made_private(path: Path) -> Path:
     return path
 
 
-def unusable(folder: Path, exc: OSError) -> CloudMLError:
-    """Return why a folder of ours cannot be used, with the remedy: NoSpace for a full disk or quota, else NoFolder."""
+ELSEWHERE = "see that it may be read and written, or set JUPYTER_CLOUDML_HOME to another folder"
+
+
+def unusable(folder: Path, exc: OSError, hint: str = ELSEWHERE) -> CloudMLError:
+    """Return why a folder cannot be used, with the remedy: NoSpace for a full disk or quota, else NoFolder with `hint`."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"no space left in {folder}", hint="free some space", path=str(folder))
-    return NoFolder(
-        f"the folder {folder} cannot be used: {exc.strerror or exc}",
-        hint="see that it may be read and written, or set JUPYTER_CLOUDML_HOME to another folder",
-    )
+    return NoFolder(f"the folder {folder} cannot be used: {exc.strerror or exc}", hint=hint)
 
 
 def socket_dir(name: str) -> Path:

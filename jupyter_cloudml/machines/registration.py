@@ -23,9 +23,8 @@ from jupyter_cloudml.store import MachineRecord
 
 _log = logging.getLogger(__name__)
 
-RESERVED = frozenset(
-    {LOCAL, "suggestions", "schema", "host-key"}
-)  # the last three are paths of the REST API
+# All but the first are paths of the REST API.
+RESERVED = frozenset({LOCAL, "suggestions", "schema", "host-key"})
 CONNECT_S = 90.0
 ASK_S = 10.0
 STEPS = ("checking the host key", "signing in", "starting the agent", "preparing Python")
@@ -179,7 +178,10 @@ def _register(fleet: Fleet, record: MachineRecord, specs: JSON) -> None:
     try:
         fleet.kernelspecs.install(record.name, record.label, specs, record.python or "")
     except BaseException:
-        fleet.kernelspecs.remove(record.name)
+        with suppress(
+            CloudMLError
+        ):  # what keeps them from being written; the next start deletes what is left
+            fleet.kernelspecs.remove(record.name)
         fleet.delete(record.name)
         raise
     fleet.told(change.record, change.event)

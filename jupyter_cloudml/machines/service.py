@@ -220,7 +220,10 @@ class Machines:
         wait_s: seconds to wait until each is either up or known to be out of reach.
         """
         records = self._store.machines.list()
-        self._fleet.kernelspecs.reconcile([record.name for record in records])
+        try:
+            self._fleet.kernelspecs.reconcile([record.name for record in records])
+        except CloudMLError as exc:  # no reason to leave the machines alone
+            _log.warning("kernelspecs of removed machines may be left: %s", exc)
         for record in records:
             self._fleet.poke(record.name)
         if self._looking is None:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from jupyter_core.paths import jupyter_data_dir
 
 from jupyter_cloudml.errors import JSON, Conflict
 from jupyter_cloudml.link.command import check_name
+from jupyter_cloudml.paths import unusable
 
 from .host_specs import HostSpec, own_spec, parse_host_specs, plain_text, runs
 
@@ -57,11 +59,22 @@ def kernel_json(machine: str, label: str, spec: HostSpec, python: str = "") -> d
     }
 
 
+@contextmanager
+def _naming_the_folder() -> Iterator[None]:
+    """Raise what the system says of the kernelspecs' folder as NoFolder or NoSpace."""
+    try:
+        yield
+    except OSError as exc:
+        raise unusable(kernels_dir(), exc, "see that it may be read and written") from exc
+
+
+@_naming_the_folder()
 def install(machine: str, label: str, host_specs: object, python: str = "") -> list[str]:
     """Write the kernelspecs of a machine and delete those that it has no more; return their names, the machine's own first.
 
     `host_specs` is the list of an agent's answer, as it came; `python` is the Python of the host that has ipykernel.
-    Raises UsageError for a machine name outside the allow-list, and Conflict when `cloudml-<machine>` is somebody else's.
+    Raises UsageError for a machine name outside the allow-list, Conflict when `cloudml-<machine>` is somebody else's, and
+    NoFolder or NoSpace, as the other functions here.
     """
     check_name("machine", machine)
     found = parse_host_specs(host_specs)
@@ -90,11 +103,13 @@ def install(machine: str, label: str, host_specs: object, python: str = "") -> l
     return names
 
 
+@_naming_the_folder()
 def remove(machine: str) -> list[str]:
     """Delete every kernelspec of a machine; return the names of the deleted."""
     return _delete(path for path, (owner, _) in _ours(kernels_dir()) if owner == machine)
 
 
+@_naming_the_folder()
 def reconcile(machines: Collection[str]) -> list[str]:
     """Delete the kernelspecs of machines that are not among `machines`; return the names of the deleted."""
     deleted = _delete(path for path, (owner, _) in _ours(kernels_dir()) if owner not in machines)

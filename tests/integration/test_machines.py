@@ -26,6 +26,7 @@ from jupyter_cloudml.errors import (
     Conflict,
     HostKeyChanged,
     HostKeyUnknown,
+    NoFolder,
     NoisyShell,
     NoPython,
     NoSpace,
@@ -295,6 +296,17 @@ def test_a_kernelspec_that_cannot_be_written_undoes_all(
         here.machines.add_ssh("box", SSHTarget(ssh_config.add(host)))
     assert [view.name for view in here.machines.list()] == ["local"]
     assert (in_the_way / "kernel.json").read_text() == "{}", "what is somebody else's stays"
+    wait_for(lambda: not agents(host), 15, "the end of the agent")
+
+
+def test_a_kernelspec_folder_that_cannot_be_used_undoes_all(
+    here: Installation, host: Host, ssh_config: SSHConfig
+) -> None:
+    specs.kernels_dir().parent.mkdir(parents=True)
+    specs.kernels_dir().write_text("")
+    with pytest.raises(NoFolder, match="kernels"):
+        here.machines.add_ssh("box", SSHTarget(ssh_config.add(host)))
+    assert [view.name for view in here.machines.list()] == ["local"]
     wait_for(lambda: not agents(host), 15, "the end of the agent")
 
 

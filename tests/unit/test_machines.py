@@ -14,6 +14,7 @@ from jupyter_cloudml.errors import (
     Cancelled,
     CloudMLError,
     Conflict,
+    NoFolder,
     NotFound,
     Unreachable,
     UsageError,
@@ -403,6 +404,21 @@ class TestMachines:
         wait_until(lambda: any(event.data.get("removed") for event in events))
         assert [view.name for view in machines.list()] == ["local"]
         machines.stop("local")
+
+    def test_machines_are_looked_after_also_where_kernelspecs_cannot_be_written(
+        self, store: Store, tmp_path: Path, events: list[Event], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class ReadOnly(Kernelspecs):
+            def reconcile(self, machines: Collection[str]) -> None:
+                raise NoFolder("the folder kernels cannot be used: Read-only file system")
+
+        made = Machines(store, tmp_path / "home", on_event=events.append, kernelspecs=ReadOnly())
+        store.machines.insert(record("half", desired="absent"), announce)
+        made.connect_all()
+        wait_until(lambda: any(event.data.get("removed") for event in events))
+        assert "Read-only file system" in caplog.text
+        made.stop("local")
+        made.close()
 
     def test_the_state_is_told_even_when_it_cannot_be_kept(
         self,

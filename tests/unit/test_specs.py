@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
-from jupyter_cloudml.errors import Conflict, UsageError
+from jupyter_cloudml.errors import Conflict, NoFolder, UsageError
 from jupyter_cloudml_kernels import host_specs, specs
 
 PYTHON = "/home/ada/env/bin/python"
@@ -328,3 +328,13 @@ def test_two_processes_that_install_at_once_leave_whole_kernelspecs(kernels: Pat
     assert sorted(os.listdir(kernels)) == ["cloudml-box", "cloudml-box-ir", "cloudml-other"]
     assert sorted(os.listdir(kernels / "cloudml-box-ir")) == ["kernel.json"]
     assert os.listdir(kernels.parent) == ["kernels"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(kernels: Path) -> None:
+    kernels.parent.mkdir()
+    kernels.write_text("")  # root may write into any folder, so it is none
+    with pytest.raises(NoFolder, match="kernels") as caught:
+        specs.install("box", "box", [])
+    assert caught.value.hint
+    with pytest.raises(NoFolder, match="kernels"):
+        specs.remove("box")
