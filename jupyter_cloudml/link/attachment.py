@@ -43,9 +43,8 @@ class Attachment:
         self.live = False
         self.ended = False
         self.auto_ack = True
-        self.unsent: collections.deque[tuple[int, int, int, bytes]] = (
-            collections.deque()
-        )  # seq, channel, flags, data
+        # seq, channel, flags, data
+        self.unsent: collections.deque[tuple[int, int, int, bytes]] = collections.deque()
         self._seq: int | None = None  # known from the agent's first answer on
         self._early: list[tuple[int, int, bytes]] = []
         self._bytes = 0

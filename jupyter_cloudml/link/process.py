@@ -51,9 +51,8 @@ class RemoteProcess:
         )
         self._live: bool | None = None
         self._attachment = link.attach(self.id, 0, self)
-        self._attachment.auto_ack = (
-            False  # what was handed over is acknowledged, not what has arrived
-        )
+        # What was handed over is acknowledged, not what has arrived.
+        self._attachment.auto_ack = False
 
     @classmethod
     def start(

@@ -90,9 +90,8 @@ def stop(fleet: Fleet, name: str, *, progress: Progress, cancelled: threading.Ev
 def equip(fleet: Fleet, record: MachineRecord, shared: SharedLink) -> None:
     """Send the policies, and bring the kernelspecs up to date. Raises LinkDown, AgentError."""
     live = fleet.live(record.name)
-    live.equipped_for = shared.link.info.get(
-        "epoch"
-    )  # a change meanwhile clears it, and is not lost
+    # Before anything is asked: a change meanwhile clears it, and is not lost.
+    live.equipped_for = shared.link.info.get("epoch")
     try:
         send_policies(shared.link, record)
         specs = host_specs(shared.link)

@@ -13,9 +13,8 @@ metadata = MetaData(
     }
 )
 
-Serial = BigInteger().with_variant(
-    Integer, "sqlite"
-)  # SQLite numbers rows by itself only when the type is INTEGER
+# SQLite numbers rows by itself only when the type is INTEGER.
+Serial = BigInteger().with_variant(Integer, "sqlite")
 
 machine = Table(
     "machine",

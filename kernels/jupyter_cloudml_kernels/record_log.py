@@ -34,7 +34,7 @@ MARK = 255  # channel: a mark of the log's own, JSON
 SEGMENT = 4 << 20
 LIMIT = (
     2 << 30
-)  # bytes; far above what compaction keeps, so that a failing compaction cannot fill the disk
+)  # bytes: far above what compaction keeps, so that one that fails cannot fill the disk
 
 _CELL = b'"cellId"'  # in the metadata of an execute_request that comes from a notebook's cell
 _PASSWORD = (b'"password": true', b'"password":true')
@@ -144,7 +144,11 @@ class RecordLog:
                 self._rotate()
             self._put(self._segments[-1], channel, flags, seq, data)
         except OSError as exc:
-            self.stopped = f"{exc.strerror or exc} ({self.folder})"
+            self._stop(exc)
+
+    def _stop(self, exc: OSError) -> None:
+        """Record nothing until the next cell; a page is told why."""
+        self.stopped = f"{exc.strerror or exc} ({self.folder})"
 
     def _put(self, segment: _Segment, channel: int, flags: int, seq: int, data: bytes) -> None:
         fd = self._fd
@@ -261,7 +265,7 @@ class RecordLog:
                 try:
                     self._rotate()
                 except OSError as exc:
-                    self.stopped = str(exc)
+                    self._stop(exc)
 
     def renew(self) -> None:
         """Begin another epoch: positions that somebody has noted are worth nothing any more."""

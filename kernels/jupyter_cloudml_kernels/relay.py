@@ -90,13 +90,8 @@ class Relay:
         log: Log | None = None,
         on_state: Callable[[RelayState], None] = lambda state: None,
     ) -> None:
-        self.link, self.process, self.where, self.log, self.on_state = (
-            link,
-            process,
-            where,
-            log,
-            on_state,
-        )
+        self.link, self.process, self.where = link, process, where
+        self.log, self.on_state = log, on_state
         self.state = RelayState("starting", time.time())
         self.attachment: Attachment | None = None
         self.clients: dict[int, dict[bytes, Client]] = {channel: {} for channel in PORTS}
@@ -117,10 +112,10 @@ class Relay:
             if os.path.exists(path):
                 os.unlink(path)
             listener = socket.socket(socket.AF_UNIX)
+            self._listeners.append(listener)  # first: what cannot be bound is closed as well
             listener.bind(path)
             listener.listen(64)
             listener.setblocking(False)
-            self._listeners.append(listener)
             self._on_thread(
                 functools.partial(
                     self.link.loop.register,
@@ -254,7 +249,7 @@ class Relay:
         try:
             sock = listener.accept()[0]
         except OSError:
-            return
+            return  # it has left again, or no descriptor is free: it waits to be accepted
         client = Client(sock, channel)
         self.clients[channel][client.name] = client
         self.link.loop.register(sock, READ, functools.partial(self._ready, client))
@@ -293,9 +288,8 @@ class Relay:
 
     def _from_client(self, client: Client, data: bytes) -> None:
         if client.channel == IOPUB:
-            client.wants = (
-                data[2:3] == b"\x01"
-            )  # whoever subscribes to anything gets all, and filters
+            # Whoever subscribes to anything gets all, and filters.
+            client.wants = data[2:3] == b"\x01"
         elif client.channel == BEAT:
             self._put(client, data)
         elif self.attachment is not None:

@@ -42,9 +42,8 @@ class GaugesCache:
         if reading is None:
             reading = self._readings[machine] = _Reading(asyncio.ensure_future(self._ask(machine)))
             reading.task.add_done_callback(lambda task: self._done(machine, task))
-        return await asyncio.shield(
-            reading.task
-        )  # who asked first may leave; the others still want the answer
+        # Who asked first may leave; the others still want the answer.
+        return await asyncio.shield(reading.task)
 
     async def close(self) -> None:
         """Drop every question that is under way."""

@@ -57,9 +57,8 @@ class ExecutionNotifier:
         self._loop = loop
         self._interval_s = interval_s
         self._lock = threading.Lock()
-        self._unsent: dict[
-            str, int | None
-        ] = {}  # a kernel is in here until a whole interval has passed without a change
+        # A kernel is in here until a whole interval has passed without a change.
+        self._unsent: dict[str, int | None] = {}
 
     def changed(self, kernel_id: str, seq: int) -> None:
         """Note the newest sequence number of a kernel. From any thread; costs a lock and a dict entry while one is due."""

@@ -16,9 +16,8 @@ class MachinesHandler(CloudMLHandler):
     @authorized
     async def get(self) -> None:
         """List the machines."""
-        seq = (
-            await self.core.machines.last_seq()
-        )  # read first: the list holds at least what it counts
+        # Read first: the list holds at least what it counts.
+        seq = await self.core.machines.last_seq()
         views = await self.core.machines.all()
         self.answer({"machines": [view.to_dict() for view in views], "seq": seq})
 
