@@ -101,12 +101,7 @@ def add_ssh(
 
     Raises what the machine answers with (HostKeyUnknown, AuthRefused, NoPython, …), UsageError, Conflict, Cancelled.
     """
-    check_name("machine", name)
-    if name in RESERVED:
-        raise UsageError(
-            f"a machine cannot be called {name!r}", code="bad_name", hint="choose another name"
-        )
-    _refuse_taken(fleet, name)
+    check_free(fleet, name)
     record = MachineRecord(
         name=name,
         provider="ssh",
@@ -118,7 +113,7 @@ def add_ssh(
     )
     steps = Steps(fleet, progress, cancelled)
     with fleet.work(name) as live, ExitStack() as undo:
-        _refuse_taken(fleet, name)  # again, now that nobody else of this process can take it
+        check_free(fleet, name)  # again, now that nobody else of this process can take it
         steps.enter(STEPS[0])
         _confirm(fleet, target, cancelled, undo)
         live.on_step, live.joining = steps.connecting, True
@@ -141,8 +136,13 @@ def add_ssh(
     return record
 
 
-def _refuse_taken(fleet: Fleet, name: str) -> None:
-    """Raise Conflict for a name that is taken, in any case of letters: kernelspecs are told apart without case."""
+def check_free(fleet: Fleet, name: str) -> None:
+    """Raise UsageError for what is no name, Conflict for one that is taken in any case of letters: kernelspecs are told apart without case."""
+    check_name("machine", name)
+    if name in RESERVED:
+        raise UsageError(
+            f"a machine cannot be called {name!r}", code="bad_name", hint="choose another name"
+        )
     for known in fleet.store.machines.list():
         if known.name.lower() == name.lower():
             raise Conflict(

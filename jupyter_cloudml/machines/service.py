@@ -131,6 +131,10 @@ class Machines:
 
     # -- changing ---------------------------------------------------------------------------------
 
+    def check_free(self, name: str) -> None:
+        """Raise UsageError for a name that no machine can have, Conflict for one that is taken."""
+        registration.check_free(self._fleet, name)
+
     def add_ssh(
         self,
         name: str,

@@ -11,18 +11,13 @@ from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.errors import (
     JSON,
     CloudMLError,
-    Conflict,
     HostKeyUnknown,
     LinkDown,
-    NotFound,
-    UsageError,
 )
 from jupyter_cloudml.link import host_keys
 from jupyter_cloudml.link.carrier import CarrierName, SSHTarget
-from jupyter_cloudml.link.command import check_name
 from jupyter_cloudml.machines.model import MachineView, State, Step
 from jupyter_cloudml.machines.operations import Operation, Operations, Work
-from jupyter_cloudml.machines.registration import RESERVED
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store.events import EventRepository
 from jupyter_cloudml_server.calls import CallPool
@@ -89,13 +84,8 @@ class MachineCalls:
 
         Raises Conflict for a name that is taken, UsageError, and HostKeyUnknown on first contact.
         """
-        name, target = check_name("machine", str(body["name"])), self._target(body)
-        if name in RESERVED:
-            raise UsageError(
-                f"A machine cannot be called {name!r}.",
-                code="bad_name",
-                hint="Choose another name.",
-            )
+        name, target = str(body["name"]), self._target(body)
+        await self._local.run(self._machines.check_free, name)
         settled = threading.Event()
         unknown: list[HostKeyUnknown] = []
 
@@ -116,7 +106,6 @@ class MachineCalls:
                 settled.set()
             return view.to_dict()
 
-        await self._refuse_known(name)
         operation = self._operations.start("add", name, work)
         await self._remote.run(settled.wait, FIRST_CONTACT_S)
         if unknown:
@@ -188,16 +177,6 @@ class MachineCalls:
     async def _begin(self, kind: str, name: str, work: Work) -> Operation:
         await self.get(name)
         return self._operations.start(kind, name, work)
-
-    async def _refuse_known(self, name: str) -> None:
-        try:
-            await self.get(name)
-        except NotFound:
-            return
-        raise Conflict(
-            f"There is a machine named {name!r} already.",
-            hint="Choose another name, or remove that one first.",
-        )
 
     async def _ask(self, name: str, method: str) -> JSON:
         view = await self.get(name)

@@ -216,8 +216,9 @@ def test_machine_is_added_used_and_removed(
         specs = server.request("GET", "api/kernelspecs").json()["kernelspecs"]
         assert "cloudml-box" in specs
 
-        again = server.api("POST", "machines", body)
-        assert (again.status, again.code) == (409, "exists")
+        for name in ("box", "BOX"):
+            again = server.api("POST", "machines", {**body, "name": name})
+            assert (again.status, again.code) == (409, "exists"), again.body
         gauges = server.get("machines/box/gauges")
         assert gauges["machine"]["memory_total"] > 0
         assert server.get("machines/box/processes") == {"processes": []}
