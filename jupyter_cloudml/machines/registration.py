@@ -102,15 +102,7 @@ def add_ssh(
     Raises what the machine answers with (HostKeyUnknown, AuthRefused, NoPython, …), UsageError, Conflict, Cancelled.
     """
     check_free(fleet, name)
-    record = MachineRecord(
-        name=name,
-        provider="ssh",
-        label=name,
-        created_ms=fleet.clock.now_ms(),
-        desired=Desired.RUNNING.value,
-        spec=spec_of(target),
-        host_key=target.host_key,
-    )
+    record = _record(name, target, fleet.clock.now_ms())
     steps = Steps(fleet, progress, cancelled)
     with fleet.work(name) as live, ExitStack() as undo:
         check_free(fleet, name)  # again, now that nobody else of this process can take it
@@ -134,6 +126,18 @@ def add_ssh(
         undo.pop_all()
         live.joining = False
     return record
+
+
+def _record(name: str, target: SSHTarget, now_ms: int) -> MachineRecord:
+    return MachineRecord(
+        name=name,
+        provider="ssh",
+        label=name,
+        created_ms=now_ms,
+        desired=Desired.RUNNING.value,
+        spec=spec_of(target),
+        host_key=target.host_key,
+    )
 
 
 def check_free(fleet: Fleet, name: str) -> None:

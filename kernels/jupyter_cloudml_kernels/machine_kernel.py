@@ -325,7 +325,7 @@ class MachineKernel:
         self._changed()
 
     def note_path(self, path: str) -> None:
-        """Note under which path the notebook is found now."""
+        """Note under which path the notebook is found now. Waits for the disk."""
         if path != self.record.path:
             self.record = self.record.but(path=path)
             if self.slot is not None:

@@ -30,8 +30,13 @@ def current() -> Machines:
         if _given is not None:
             return _given
         if _own is None:
-            store = Store.open(Config.from_environ())
-            _own = Machines(store, Config.from_environ().home)
+            config = Config.from_environ()
+            store = Store.open(config)
+            try:
+                _own = Machines(store, config.home)
+            except BaseException:
+                store.close()
+                raise
             atexit.register(_close, _own, store)
         return _own
 

@@ -188,7 +188,7 @@ class CloudMLProvisioner(KernelProvisionerBase):
     async def shutdown_requested(self, restart: bool = False) -> None:
         """Write down whether a start follows: `kill` and `terminate` are not told."""
         self._restart = restart
-        self._known().note_path(self._notebook())
+        await self._note_path(self._known())
         self._known().write("restart" if restart else "stop")
 
     async def cleanup(self, restart: bool = False) -> None:
@@ -197,7 +197,7 @@ class CloudMLProvisioner(KernelProvisionerBase):
         if kernel is None:
             return
         self._restart = restart
-        kernel.note_path(self._notebook())
+        await self._note_path(kernel)
         await kernel.close()
         if not kernel.found or kernel.record.process:  # else: this start is about to be finished
             kernel.write("restart" if restart else "stop")
@@ -265,7 +265,7 @@ class CloudMLProvisioner(KernelProvisionerBase):
         """Let go of a kernel that lives on for the next server."""
         kernel = self._known()
         kernels.remove(kernel.record.kernel_id, self)
-        kernel.note_path(self._notebook())
+        await self._note_path(kernel)
         await kernel.detach()
 
     def mark_running(self) -> None:
@@ -307,6 +307,10 @@ class CloudMLProvisioner(KernelProvisionerBase):
         if hasattr(manager, "execution_state"):
             manager.execution_state = state or manager.execution_state
             manager.reason = reason
+
+    async def _note_path(self, kernel: MachineKernel) -> None:
+        """Note where the notebook is by now. On a thread: the record of its outputs is synced to the disk."""
+        await asyncio.to_thread(kernel.note_path, self._notebook())
 
     def _notebook(self) -> str:
         """Return the path of the notebook: jupyter_server changes it here when one is renamed."""

@@ -51,7 +51,7 @@ class Core:
         self._remote = CallPool("remote", threads=8, waiting=100)
         try:
             self._machines = Machines(self._store, self.home, clock, self._publisher.publish, specs)
-        except CloudMLError:
+        except BaseException:
             self._store.close()
             raise
         machines.use(self._machines)  # kernels of this process share its links
