@@ -19,6 +19,7 @@ from typing import Any
 JSON = dict[str, Any]
 # What the user's files get, as under a kernel of their own; the agent's own files are private. See server.serve.
 user_umask = 0o022
+ASKED_FOR = 60.0  # seconds; a process that ends later than this after it was asked to does so for another reason
 MARK = "JUPYTER_CLOUDML_PROCESS"  # in the environment of every process, so that descendants are found wherever they went
 
 
@@ -124,6 +125,7 @@ class Process:
         self._pidfd: int | None = None
         self.end_reason: str | None = None  # why the agent itself ends it
         self._asked: int | None = None  # the last ending signal that somebody asked for
+        self._asked_at = 0.0
         self._oom_before = oom_kills()
 
     @property
@@ -223,6 +225,8 @@ class Process:
     def ended(self, code: int | None, reason: str | None) -> None:
         """Write down how it ended. ``code`` is negative for a signal, None when unknown."""
         number = -code if code is not None and code < 0 else None
+        if time.monotonic() - self._asked_at > ASKED_FOR:
+            self._asked = None
         oom = (
             number == signal.SIGKILL
             and self._asked != signal.SIGKILL
@@ -257,7 +261,7 @@ class Process:
         if self.pid is None or self.poll():
             return
         if number in (signal.SIGTERM, signal.SIGKILL):
-            self._asked = number
+            self._asked, self._asked_at = number, time.monotonic()
         try:
             (os.killpg if group else os.kill)(self.pid, number)
         except ProcessLookupError:

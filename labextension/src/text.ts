@@ -58,5 +58,9 @@ export function stepText(trans: TranslationBundle, step: IStep): string {
 
 /** A failure in one line, with its remedy where there is one. */
 export function errorText(error: CloudMLError): string {
-  return error.hint ? `${error.message} ${error.hint}` : error.message;
+  if (!error.hint) {
+    return error.message;
+  }
+  const stop = /[.!?…]$/.test(error.message) ? '' : '.';
+  return `${error.message}${stop} ${error.hint}`;
 }
