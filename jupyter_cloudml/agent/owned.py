@@ -123,6 +123,7 @@ class Owned:
 
     def _look(self, fd: int) -> None:
         self.loop.unregister(fd)
+        self.process.unwatch()
         if self.process.poll():
             self._ended()
         else:  # readable, yet not reaped: look again

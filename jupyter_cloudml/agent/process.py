@@ -196,6 +196,12 @@ class Process:
                 return None
         return self._pidfd
 
+    def unwatch(self) -> None:
+        """Close that descriptor. It has to stay open for as long as somebody waits for it, also when poll() was quicker."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
     def poll(self) -> bool:
         """Whether it has ended; the first time, that is written down."""
         if self.exit is not None:
@@ -247,9 +253,6 @@ class Process:
             "ended_ms": now_ms(),
             "reason": reason,
         }
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
         try:
             write_json(self.folder / "exit.json", self.exit)
         except OSError:

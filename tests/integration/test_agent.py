@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -393,3 +394,24 @@ def test_a_kernel_that_fails_at_its_start_is_tried_once_more_and_then_ended(link
     log = (socket_dir("agent") / "p" / started["id"] / "log").read_text()
     assert log.count("this never works") == 2
     link.call("forget", id=started["id"])
+
+
+def test_a_process_whose_end_was_seen_while_it_was_being_stopped_is_told_of_all_the_same(
+    link: CutLink,
+) -> None:
+    for number in range(5):
+        started = link.call("start", argv=["sleep", "99"], kind="command", token=f"s{number}")
+        collector = Collector()
+        link.attach(started["id"], 0, collector)
+        os.kill(started["pid"], signal.SIGSTOP)  # ends at the second request, not at the first
+        os.kill(link.info["pid"], signal.SIGSTOP)
+        requests = [{"id": started["id"], "grace_s": 0}] * 3
+        threads = [threading.Thread(target=link.call, args=("stop",), kwargs=r) for r in requests]
+        for thread in threads:
+            thread.start()
+        os.kill(started["pid"], signal.SIGKILL)
+        os.kill(link.info["pid"], signal.SIGCONT)
+        for thread in threads:
+            thread.join()
+        assert collector.ended.wait(10)
+        link.call("forget", id=started["id"])
