@@ -65,6 +65,7 @@ class Owned:
         self.take_up()
 
     def _launch_kernel(self, spec: dict[str, Any], env: dict[str, str], cwd: str) -> None:
+        keep_history_private(env)
         file = str(self.process.folder / CONNECTION_FILE)
         argv = [str(arg).replace("{connection_file}", file) for arg in spec["argv"]]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -254,6 +255,15 @@ class Owned:
         if self.process.exit is None:
             self.process.signal(9)
             self.process.end_session()
+
+
+def keep_history_private(env: dict[str, str]) -> None:
+    """Make IPython's folder, where there is none, for the user alone: its history holds whatever was typed."""
+    folder = env.get("IPYTHONDIR") or os.path.join(os.path.expanduser("~"), ".ipython")
+    try:
+        os.mkdir(folder, 0o700)
+    except OSError:
+        return  # it is there, or the kernel will say what is wrong with the place
 
 
 def folder_of(base: Path, process_id: str) -> Path:

@@ -221,8 +221,8 @@ def test_acknowledgement_that_was_lost_is_made_up_for(page: Page, lab: RestoreLa
     notebook.wait_done("c0")
     with page.expect_request("**/executions/ack*"):
         notebook.save()
-    page.unroute("**/executions/ack*")
     assert lab.executions(path)
+    page.unroute("**/executions/ack*")
     notebook.leave()
     notebook = open_notebook(page, path)
     lab.wait_acknowledged(path)

@@ -440,7 +440,7 @@ def test_a_kernel_that_crashes_is_restarted_also_after_a_restart_by_hand(home: H
     assert home.server.request("POST", f"api/kernels/{kernel_id}/restart", timeout=60).status == 200
     pid = int(home.page(kernel_id).run("import os; print(os.getpid())"))
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: home.rows() and home.rows()[0]["pid"] != pid, "another process", 30)
+    wait_for(lambda: [r for r in home.rows() if r["pid"] != pid], "another process", 30)
     wait_for(lambda: home.page(kernel_id).run("print(2)") == "2\n", "its answer")
     assert [k["id"] for k in home.get("api/kernels")] == [kernel_id]
 
