@@ -47,7 +47,7 @@ class Prewarm:
         return [
             owned
             for owned in self.agent.owned.values()
-            if owned.process.spec.get("warm") == key and owned.process.exit is None
+            if owned.process.spec.get("warm") == key and not owned.process.ending
         ]
 
     def refill(self) -> None:

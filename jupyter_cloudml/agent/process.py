@@ -259,6 +259,11 @@ class Process:
             pass
 
     # -- end ---------------------------------------------------------------------------------------------------------------------
+    @property
+    def ending(self) -> bool:
+        """Whether it has ended or was asked to."""
+        return self.exit is not None or self._asked is not None
+
     def signal(self, number: int, group: bool = True) -> None:
         """Send a signal to the process group, or to the process alone; nothing happens when it has ended."""
         if self.pid is None or self.poll():

@@ -79,7 +79,7 @@ class Core:
             "home": str(self.home),
             "started_ms": self.started_ms,
             "machines": len(await self.machines.all()),
-            "kernels": len(provisioner.live()),
+            "kernels": sum(view.state != "ended" for view in provisioner.live()),
         }
 
     def start(self) -> None:

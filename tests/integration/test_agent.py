@@ -162,6 +162,25 @@ def test_a_kernel_kept_ready_moves_to_the_folder_and_environment(
     link.call("prewarm", key="k", count=0)
 
 
+def test_a_kernel_kept_ready_is_not_taken_while_it_is_being_ended(link: CutLink) -> None:
+    link.call("prewarm", key="off", argv=KERNEL, env={}, count=1)
+    ready = wait_for(
+        lambda: [r for r in link.call("list") if r["warm"] and r["seq"] and r["state"] == "running"],
+        why="a kernel kept ready",
+    )[0]
+    agent = link.info["pid"]
+    os.kill(agent, signal.SIGSTOP)  # both requests are there when it looks again
+    try:
+        off = link.submit("prewarm", {"key": "off", "count": 0})
+        started = link.submit("start", {"argv": KERNEL, "kind": "kernel", "prewarm_key": "off"})
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert off.result(20)["waiting"] == 0
+    row = started.result(20)
+    assert row["id"] != ready["id"] and row["state"] == "running"
+    link.call("stop", id=row["id"])
+
+
 def test_gauges_tell_of_the_machine_and_of_each_process(
     kernel: RemoteKernel, link: CutLink
 ) -> None:

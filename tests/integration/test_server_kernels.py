@@ -122,7 +122,7 @@ def test_kernel_is_listed_with_its_notebook_also_after_a_rename(server: ThreadSe
         assert server.request("PATCH", f"api/sessions/{session_id}", renamed).status == 200
         assert kernel_row(server, kernel_id)["path"] == "sub folder/é.ipynb"
         assert server.get("status")["kernels"] == 1
-    wait_for(lambda: not server.get("kernels")["kernels"], 30, "the kernel to leave the list")
+    wait_for(lambda: kernel_row(server, kernel_id) is None, 30, "the kernel to leave the list")
 
 
 def test_kernel_without_a_notebook_and_an_ordinary_one(server: ThreadServer) -> None:
