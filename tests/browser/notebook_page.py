@@ -166,7 +166,9 @@ def open_notebook(page: Page, path: str, *, kernel: bool = True) -> Notebook:
         path,
     )
     notebook = Notebook(page, path)
-    notebook.wait("panel(path)?.context.isReady && panel(path).content.widgets.length > 0", "the cells")
+    notebook.wait(
+        "panel(path)?.context.isReady && panel(path).content.widgets.length > 0", "the cells"
+    )
     if kernel:
         notebook.wait_connected()
     return notebook

@@ -165,7 +165,9 @@ def test_a_kernel_kept_ready_moves_to_the_folder_and_environment(
 def test_a_kernel_kept_ready_is_not_taken_while_it_is_being_ended(link: CutLink) -> None:
     link.call("prewarm", key="off", argv=KERNEL, env={}, count=1)
     ready = wait_for(
-        lambda: [r for r in link.call("list") if r["warm"] and r["seq"] and r["state"] == "running"],
+        lambda: [
+            r for r in link.call("list") if r["warm"] and r["seq"] and r["state"] == "running"
+        ],
         why="a kernel kept ready",
     )[0]
     agent = link.info["pid"]

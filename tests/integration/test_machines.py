@@ -477,10 +477,18 @@ def test_a_stop_that_was_interrupted_is_finished_at_the_next_start(
     here.machines.link("box").call("start", argv=["sleep", "600"], kind="command", token="t")
     here.close()
     store = Store.open(here.config)
-    record = store.machines.get("box")
-    store.machines.update(
-        record, lambda r: Event("machine", "box", "x", r.version, 0), desired="stopping"
-    )
+
+    def begin_a_stop() -> bool:
+        record = store.machines.get("box")
+        try:
+            store.machines.update(
+                record, lambda r: Event("machine", "box", "x", r.version, 0), desired="stopping"
+            )
+        except Conflict:  # a last word of the first process on the machine came between
+            return False
+        return True
+
+    wait_for(begin_a_stop, 5, "the beginning of the stop")
     store.close()
     again = Installation()
     try:
