@@ -16,10 +16,8 @@ from typing import Callable, NoReturn
 
 NAME_LIMIT = 4096
 PATIENCE = 5.0  # seconds; a keeper that is stopped or stuck is done without
-QUICK = (
-    5.0  # seconds; after so many agents that lived less than this, there is a pause, which grows
-)
-MANY = 5
+QUICK = 5.0  # seconds; an agent that lives less than this was killed quickly
+MANY = 5  # after so many of them in a row there is a pause, which grows
 LONGEST_PAUSE = 2.0
 
 

@@ -20,9 +20,8 @@ from .protocol import READ_SIZE, ProtocolError
 PEEK_OFFSET = 42  # SO_PEEK_OFF, socket(7)
 FULL, LOW = (1 << 31) - 1, 1 << 30
 HEAD = 4096
-SIZE = (
-    2 * READ_SIZE
-)  # a tail is less than a quarter of it, so moving it to the front overwrites nothing of it
+# A tail is less than a quarter of it, so moving it to the front overwrites nothing of it.
+SIZE = 2 * READ_SIZE
 NOTE = struct.Struct("=QQQIIIIBBQ")
 SLOTS = (0, 256)  # written in turn: one of them is always whole
 HALF_SENT = 512

@@ -14,9 +14,8 @@ from . import zmtp
 from .protocol import ABORT, BEGINS, ENDS, IOPUB, WHOLE, Record
 
 DELIMITER = b"<IDS|MSG>"
-OWN_IDENTITY = (
-    b"\0agent"  # in front of the agent's own requests; a relay drops what comes back for it
-)
+# In front of the agent's own requests; a relay drops what comes back for it.
+OWN_IDENTITY = b"\0agent"
 
 
 def sign(key: bytes, parts: list[bytes]) -> bytes:
