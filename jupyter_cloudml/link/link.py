@@ -343,7 +343,7 @@ class Link:
             if message.get("version") != VERSION:
                 raise ProtocolError(
                     f"the agent of {self.machine} speaks version {str(message.get('version'))[:20]}, this end {VERSION}",
-                    hint="stop it with `jupyter cloudml machine check`, or use the same version on both ends",
+                    hint="use the same version of jupyter-cloudml on every computer that works with this machine",
                 )
             self.info = message
             self.write(*protocol.pack_json(HELLO, {"client": self.client, "version": VERSION}))
@@ -366,11 +366,13 @@ class Link:
 
     # -- processes ------------------------------------------------------------------------------------------------------------------------------
     def _ask(self, method: str, params: dict[str, Any], future: Future[Any]) -> None:
-        if self._closing:
-            future.set_exception(LinkDown(f"the link to {self.machine} is closed"))
-            return
+        closed = LinkDown(f"the link to {self.machine} is closed")
+        refusal: CloudMLError | None = closed if self._closing else None
         if self._stream is None and is_final(self._state.error):
-            future.set_exception(self._state.error)
+            refusal = refusal or self._state.error
+        if refusal is not None:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(refusal)
             return
         records = self._calls.ask(method, params, future)
         if self._state.phase == "up":
