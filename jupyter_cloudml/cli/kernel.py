@@ -26,7 +26,7 @@ def kernel() -> None:
 )
 @render.json_option
 def list_(on: str | None, wait: float, as_json: bool) -> int:
-    """List the kernels on all machines. The exit status is 1 when a machine did not answer."""
+    """List the kernels on all machines that should run. The exit status is 1 when one did not answer."""
     unreached = Unreached()
     with Client() as client, render.Progress("kernels", "asking", lines=False):
         rows = client.kernels.list(on, wait_s=wait, unreached=unreached)

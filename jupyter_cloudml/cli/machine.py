@@ -33,13 +33,17 @@ def machine() -> None:
 @click.option("--ssh", required=True, metavar="[USER@]HOST[:PORT]", help="Where it is reached.")
 @click.option("--identity", metavar="FILE", help="The private key to sign in with.")
 @click.option("--host-key", metavar="SHA256:…", help="Its host key; no question is asked then.")
-@click.option("--python", metavar="PATH", help="A Python with ipykernel there.")
+@click.option(
+    "--python",
+    metavar="PATH",
+    help="A Python with ipykernel there; without it one is found or made.",
+)
 @click.option(
     "--carrier",
     type=click.Choice(["auto", "openssh", "paramiko"]),
     default="auto",
     show_default=True,
-    help="What carries the connection.",
+    help="What carries the connection; auto is the system's ssh where there is one.",
 )
 def add(
     name: str,
@@ -130,7 +134,7 @@ def _state(view: MachineView) -> str:
 @WAIT
 @render.json_option
 def show(name: str, wait: float, as_json: bool) -> None:
-    """Show all that is known of the machine NAME."""
+    """Show what is known of the machine NAME."""
     with Client() as client, render.Progress(name, "asking", lines=False):
         view = client.machines.get(name, wait)
     if as_json:
@@ -158,9 +162,16 @@ def show(name: str, wait: float, as_json: bool) -> None:
 
 @machine.command()
 @click.argument("name")
-@click.option("--stop-processes", is_flag=True, help="End what runs there first.")
+@click.option(
+    "--stop-processes",
+    is_flag=True,
+    help="End all that its agent runs first; fails where it does not answer.",
+)
 def remove(name: str, stop_processes: bool) -> None:
-    """Forget the machine NAME, its kernelspecs and its host key."""
+    """Forget the machine NAME, its kernelspecs and its host key.
+
+    It is refused while something runs there. A machine that does not answer is forgotten, and what runs there goes on.
+    """
     with Client() as client, render.Progress(name, "removing"):
         client.machines.remove(name, stop_processes=stop_processes)
     click.echo(f"{name} is removed")
@@ -207,7 +218,7 @@ def _show_step(step: CheckStep) -> None:
 @machine.command()
 @click.argument("name")
 def start(name: str) -> None:
-    """Connect to the machine NAME and prepare it; switch it on where that is ours to do."""
+    """Connect to the machine NAME and prepare it."""
     with Client() as client, cancellable() as cancelled, render.Progress(name) as progress:
         view = client.machines.start(name, progress=progress, cancelled=cancelled)
     click.echo(f"{name} is {view.status.state.value}")
@@ -216,7 +227,7 @@ def start(name: str) -> None:
 @machine.command()
 @click.argument("name")
 def stop(name: str) -> None:
-    """End all processes on the machine NAME, and its agent."""
+    """End all processes of the agent on the machine NAME, then the agent. The computer stays on."""
     with Client() as client, cancellable() as cancelled, render.Progress(name) as progress:
         view = client.machines.stop(name, progress=progress, cancelled=cancelled)
     click.echo(f"{name} is {view.status.state.value}")

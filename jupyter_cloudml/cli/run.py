@@ -26,7 +26,11 @@ BROKEN_PIPE = 128 + 13
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--on", "name", required=True, metavar="NAME", help="The machine.")
-@click.option("--cwd", metavar="FOLDER", help="The folder to run in there (default: your home).")
+@click.option(
+    "--cwd",
+    metavar="FOLDER",
+    help="The folder to run in there, absolute or from ~/ on; your home where it is left out or does not exist.",
+)
 @click.option(
     "--env",
     multiple=True,
@@ -38,7 +42,7 @@ def run(name: str, cwd: str | None, env: Sequence[str], argv: Sequence[str]) -> 
     """Run ARGV on the machine NAME. Input goes there, output and the exit code come here.
 
     The command goes on through cuts of the network, and no output is lost. Ctrl-C interrupts it; again, ends it.
-    The exit status is the command's, 128 + n when signal n ended it.
+    The exit status is the command's, 128 + n when signal n ended it, 255 when nobody knows it.
     """
     variables = dict(_variable(text) for text in env)
     with Client() as client:

@@ -20,7 +20,7 @@ from jupyter_cloudml.client import Client
 )
 @render.json_option
 def stop(all_: bool, yes: bool, wait: float, as_json: bool) -> int:
-    """End all processes on all machines: kernels, commands, what waits to be used. Computers stay on."""
+    """End all processes on all machines that answer: kernels, commands, what waits to be used. Computers stay on."""
     if not all_:
         raise click.UsageError("--all says that every process on every machine is meant")
     if not yes:

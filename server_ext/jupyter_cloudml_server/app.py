@@ -32,7 +32,7 @@ class CloudMLApp(ExtensionApp):
 
     home = Unicode(
         "",
-        help="The folder for the database, keys and logs. Empty: JUPYTER_CLOUDML_HOME, else <jupyter data dir>/cloudml.",
+        help="The folder for the database, accepted host keys, records and sockets. Empty: JUPYTER_CLOUDML_HOME, else <jupyter data dir>/cloudml.",
     ).tag(config=True)
     on_server_stop = Enum(
         ["keep", "stop"],
