@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def attach(base: Path, digest: str) -> int:
     """Hand over standard input and output; 0 when the agent lets go."""
     try:
         sock = connect(base, digest)
-    except OSError:
+    except OSError as exc:
+        sys.stderr.write(f"cloudml: {exc}\n")
         return 1
     socket.send_fds(sock, [b"a"], [0, 1])
     null = os.open(os.devnull, os.O_RDWR)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 NAMES = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
+PIPE_LIMIT = 1 << 20  # what a pipe can be made to hold without privileges
 BACKLOG = 32 << 20  # what may wait for the client before the command has to wait, as at any pipe
 
 
@@ -35,7 +36,7 @@ class Command:
         self.note: Callable[[int], None] = lambda seq: None  # told when that changes
         self.fds: dict[int, int] = {}
         self.paused = False
-        self._to_stdin: collections.deque[bytes] = collections.deque()
+        self._to_stdin: collections.deque[tuple[int, bytes]] = collections.deque()
         self._stdin: int | None = None
         self._stdin_ends = False
 
@@ -99,6 +100,16 @@ class Command:
             for channel, fd in self.fds.items():
                 self.loop.register(fd, READ, functools.partial(self._ready, channel, fd))
 
+    def _read_left(self, channel: int, fd: int) -> None:
+        """Read what a command left in a pipe that was paused; no more than a pipe holds, should a child of it write on."""
+        left = PIPE_LIMIT
+        try:
+            while left > 0 and (data := os.read(fd, READ_SIZE)):
+                self.journal.append(channel, WHOLE, data, self.taken)
+                left -= len(data)
+        except OSError:
+            return  # empty
+
     @property
     def drained(self) -> bool:
         """Whether both output streams have ended."""
@@ -118,7 +129,7 @@ class Command:
             return
         self.received = seq
         if channel == STDIN:
-            self._to_stdin.append(data)
+            self._to_stdin.append((seq, data))
         elif channel == EOF:
             self._stdin_ends = True
         self._write_stdin(0)
@@ -130,16 +141,17 @@ class Command:
         fd = self._stdin
         if fd is None:
             self._to_stdin.clear()
-            self._settle()
+            self._settle(self.received)
             return
         try:
             while self._to_stdin:
-                data = self._to_stdin[0]
+                seq, data = self._to_stdin[0]
                 done = os.write(fd, data)
                 if done == len(data):
                     self._to_stdin.popleft()
+                    self._settle(seq)
                 else:
-                    self._to_stdin[0] = data[done:]
+                    self._to_stdin[0] = (seq, data[done:])
         except BlockingIOError:
             try:
                 self.loop.register(fd, WRITE, self._write_stdin)
@@ -154,18 +166,18 @@ class Command:
             os.close(fd)
             self._stdin = None
             self.keeper.drop(self._name(STDIN))
-        self._settle()
+        self._settle(self.received)
 
-    def _settle(self) -> None:
-        if self.taken < self.received:
-            self.taken = self.received
-            self.note(self.taken)
+    def _settle(self, seq: int) -> None:
+        if self.taken < seq:
+            self.taken = seq
+            self.note(seq)
 
     def hand_over(self) -> dict[str, Any]:
         """What take_over needs: the open end of standard input, and what waits for it."""
         if self._stdin is not None:
             os.set_inheritable(self._stdin, True)
-        waiting = b"".join(self._to_stdin).hex()
+        waiting = b"".join(data for _, data in self._to_stdin).hex()
         return {
             "stdin": self._stdin,
             "waiting": waiting,
@@ -191,19 +203,15 @@ class Command:
         self._stdin, self._stdin_ends = state["stdin"], bool(state["ends"])
         self.received = int(state["received"])
         if state["waiting"]:
-            self._to_stdin.append(bytes.fromhex(state["waiting"]))
+            self._to_stdin.append((self.received, bytes.fromhex(state["waiting"])))
         if self._stdin is not None:
             os.set_inheritable(self._stdin, False)
             self._write_stdin(0)
 
-    @property
-    def stdin_waiting(self) -> int:
-        """Bytes taken from the client and not yet by the command."""
-        return sum(len(data) for data in self._to_stdin)
-
     def close(self) -> None:
-        """Let go of the streams."""
-        for channel in list(self.fds):
+        """Let go of the streams; what is still in the command's pipes is journalled."""
+        for channel, fd in list(self.fds.items()):
+            self._read_left(channel, fd)
             self._close(channel)
         if self._stdin is not None:
             self.loop.unregister(self._stdin)

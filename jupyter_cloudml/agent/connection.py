@@ -50,6 +50,7 @@ class Connection:
         self.closed = False
         self._json = protocol.JSONReader()
         self._pause = 0.0
+        self._waits = False  # for a full pipe, by timer
         self.loop.register(fds[0], READ, self._ready)
         self.stream.out.append(MAGIC)
         self.tell(HELLO, agent.hello())
@@ -108,6 +109,7 @@ class Connection:
         before = owned.connection
         if before is not None and before is not self:
             before.detach(owned, "another client has attached")
+            before.pump()
         if owned.client != self.client:
             owned.client_changed(self.client)
         owned.connection = self
@@ -145,6 +147,8 @@ class Connection:
 
     def flush(self) -> None:
         """Write what the descriptor takes; a full one is looked at again."""
+        if self._waits:
+            return
         stream, was = self.stream, self.stream.blocked
         try:
             stream.flush()
@@ -153,7 +157,7 @@ class Connection:
             return
         if self.is_pipe:
             if stream.blocked:
-                self._pause = 0.001
+                self._waits, self._pause = True, 0.001
                 self.loop.after(self._pause, self._look_again)
         elif stream.blocked != was and self.fds[0] == self.fds[-1]:
             self.loop.modify(self.fds[0], READ | (WRITE if stream.blocked else 0))
@@ -164,7 +168,7 @@ class Connection:
 
     def _look_again(self) -> None:
         """A full pipe counts as writable again page by page: wait until it is half empty instead."""
-        if self.closed or not self.stream.blocked:
+        if self.closed:
             return
         try:
             (waiting,) = struct.unpack("i", fcntl.ioctl(self.fds[-1], termios.FIONREAD, bytes(4)))
@@ -175,7 +179,7 @@ class Connection:
             self._pause = min(2 * self._pause, 0.05)
             self.loop.after(self._pause, self._look_again)
             return
-        self.stream.blocked = False
+        self._waits = self.stream.blocked = False
         self.pump()
 
     def close(self) -> None:

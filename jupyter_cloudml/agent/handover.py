@@ -32,10 +32,14 @@ def own_package() -> tuple[Path, str]:
     return folder.parents[module.count(".")], module
 
 
-def become(agent: Agent, package: Path, module: str, digest: str) -> None:
-    """Replace this agent by the one in ``package``; does not return. Raises ValueError when there is none."""
+def check(package: Path, module: str) -> None:
+    """Raise ValueError when there is no agent in ``package``."""
     if not (package.joinpath(*module.split(".")) / "__main__.py").is_file():
         raise ValueError(f"there is no agent in {package}")
+
+
+def become(agent: Agent, package: Path, module: str, digest: str) -> None:
+    """Replace this agent by the one in ``package``, which check() has found there; does not return."""
     for connection in list(agent.connections):
         connection.close()
     for owned in agent.owned.values():

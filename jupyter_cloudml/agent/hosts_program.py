@@ -24,6 +24,10 @@ def run(loop: Loop, done: Callable[[dict[str, Any]], None]) -> None:
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL
         )
+    except OSError as exc:
+        os.close(fd)
+        done({"error": {"code": "os_error", "message": f"{argv[0]}: {exc.strerror}"}})
+        return
     finally:
         os.close(theirs)
     parts: list[bytes] = []

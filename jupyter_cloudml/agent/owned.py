@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .server import Agent
 
 ACK_BYTES, ACK_RECORDS = 1 << 20, 64
-STDIN_WAITING = 8 << 20  # beyond this, what a command does not read is not acknowledged
 DRAIN = 1.0  # seconds after its end in which a process's last output may still come
 LOG_LIMIT = 16 << 20
 
@@ -43,7 +43,8 @@ class Owned:
         else:
             self.end = Command(self.loop, process, self.journal, self._said, agent.keeper)
         self.end.note = self._note_taken
-        self._ack_bytes = self._ack_records = 0
+        self._ack_bytes = self._ack_records = 0  # came from the client since all was acknowledged
+        self._told = 0  # the newest record that was acknowledged
         self._taken_file = process.folder / "taken"
         self._said_exit = process.folder / "said-exit"
         self._drain_until = 0.0
@@ -55,13 +56,17 @@ class Owned:
     def launch(
         self, spec: dict[str, Any], env: dict[str, str], cwd: str, sockets: str, key: str | None
     ) -> None:
-        """Start the process. Raises OSError."""
-        if isinstance(self.end, Kernel):
-            self.end.load(endpoints.ipc(sockets, key))
-            self._again = functools.partial(self._launch_kernel, spec, env, cwd)
-            self._again()
-        else:
-            self.end.launch(list(spec["argv"]), env, cwd, bool(spec.get("stdin")))
+        """Start the process. Raises OSError or ValueError, and keeps nothing open then."""
+        try:
+            if isinstance(self.end, Kernel):
+                self.end.load(endpoints.ipc(sockets, key))
+                self._again = functools.partial(self._launch_kernel, spec, env, cwd)
+                self._again()
+            else:
+                self.end.launch(list(spec["argv"]), env, cwd, bool(spec.get("stdin")))
+        except (OSError, ValueError):
+            self.end.close()
+            raise
         self.take_up()
 
     def _launch_kernel(self, spec: dict[str, Any], env: dict[str, str], cwd: str) -> None:
@@ -160,14 +165,19 @@ class Owned:
         except OSError:
             self.agent.log(f"no room to note the end of {self.process.id}")
         self._said(self.end)
+        self._close_files()
+
+    def _close_files(self) -> None:
+        self.journal.close()
+        if self._taken_fd is not None:
+            os.close(self._taken_fd)
+            self._taken_fd = None
 
     def forget(self) -> None:
         """Remove an ended process and its journal."""
         if self.connection is not None:
             self.connection.detach(self)
-        self.journal.close()
-        if self._taken_fd is not None:
-            os.close(self._taken_fd)
+        self._close_files()
         shutil.rmtree(self.process.folder, ignore_errors=True)
 
     # -- records -----------------------------------------------------------------------------------------------------------------------------
@@ -185,8 +195,7 @@ class Owned:
         self.end.upstream(channel, flags, seq, data)
         self._ack_bytes += len(data)
         self._ack_records += 1
-        if self._ack_bytes >= ACK_BYTES or self._ack_records >= ACK_RECORDS:
-            self.send_ack()
+        self._ack_if_due()
 
     def _note_taken(self, seq: int) -> None:
         """An agent after this one must not pass it on again."""
@@ -196,14 +205,17 @@ class Owned:
                 self._taken_fd = os.open(self._taken_file, flags, 0o600)
             os.pwrite(self._taken_fd, b"%020d" % seq, 0)
         except OSError:
-            return  # the disk is full: only an agent's death at this moment would send it twice
+            pass  # the disk is full: only an agent's death at this moment would send it twice
+        self._ack_if_due()
 
-    def send_ack(self) -> None:
-        """Tell the client what has been taken, as long as the process keeps up."""
-        if isinstance(self.end, Command) and self.end.stdin_waiting > STDIN_WAITING:
-            self.loop.after(0.02, self.send_ack)
+    def _ack_if_due(self) -> None:
+        """Tell the client what the process has taken; one that reads slowly is acknowledged as it reads."""
+        due = self._ack_bytes >= ACK_BYTES or self._ack_records >= ACK_RECORDS
+        if not due or self.end.taken <= self._told:
             return
-        self._ack_bytes = self._ack_records = 0
+        self._told = self.end.taken
+        if self._told == self.end.received:
+            self._ack_bytes = self._ack_records = 0
         if self.connection is not None:
             self.connection.stream.out.append(
                 pack(self.process.number, ACK, b"", ack=self.end.taken)
@@ -246,15 +258,21 @@ class Owned:
         if self.process.exit is not None:
             return
         if grace > 0:
-            self.process.signal(15)
+            self._signal(signal.SIGTERM)
             self.loop.after(grace, self._kill)
         else:
             self._kill()
 
     def _kill(self) -> None:
         if self.process.exit is None:
-            self.process.signal(9)
+            self._signal(signal.SIGKILL)
             self.process.end_session()
+
+    def _signal(self, number: int) -> None:
+        try:
+            self.process.signal(number)
+        except PermissionError:  # it has become another user's, as under sudo
+            self.agent.log(f"process {self.process.id} may not be ended by this user")
 
 
 def keep_history_private(env: dict[str, str]) -> None:
@@ -272,8 +290,10 @@ def folder_of(base: Path, process_id: str) -> Path:
 
 
 def new_spec(params: dict[str, Any], process_id: str, number: int, cwd: str) -> dict[str, Any]:
-    """What is written before a process is started."""
+    """What is written before a process is started. Raises ValueError."""
     argv: list[str] = [str(arg) for arg in params["argv"]]
+    if not argv:
+        raise ValueError("argv is empty")
     return {
         "id": process_id,
         "number": number,

@@ -51,16 +51,29 @@ class Prewarm:
         ]
 
     def refill(self) -> None:
-        """Start what is missing."""
+        """Start what is missing. What cannot be started is logged and left alone until the next time."""
+        from .server import RPCError
+
+        self._forget_ended()
         for key, want in self.wanted.items():
-            for _ in range(want["count"] - len(self._waiting(key))):
-                owned = self.agent.launch(
-                    {"argv": want["argv"], "env": want["env"], "kind": "kernel", "cwd": "~"}
-                )
-                self._mark(owned, key)
-        for owned in [
-            o for o in self.agent.owned.values() if o.process.spec.get("warm") and o.process.exit
-        ]:
+            try:
+                for _ in range(want["count"] - len(self._waiting(key))):
+                    owned = self.agent.launch(
+                        {"argv": want["argv"], "env": want["env"], "kind": "kernel", "cwd": "~"}
+                    )
+                    self._mark(owned, key)
+            except (RPCError, OSError) as exc:
+                self.agent.log(f"no kernel could be kept ready: {exc}")
+
+    def _forget_ended(self) -> None:
+        """Forget those that ended. A kind of which one ended before it took a request is started no more: it never would."""
+        for owned in list(self.agent.owned.values()):
+            key, exit = owned.process.spec.get("warm"), owned.process.exit
+            if key is None or exit is None or not owned.finished:
+                continue
+            if isinstance(owned.end, Kernel) and not owned.end.was_joined and not exit["asked"]:
+                self.agent.log(f"kernels of {key} do not start, and none is kept ready")
+                self.wanted.pop(key, None)
             self.agent.forget(owned.process.id)
 
     def claim(self, params: JSON) -> Owned | None:
@@ -88,16 +101,8 @@ class Prewarm:
             orphan_s=params.get("orphan_s"),
         )
         self._mark(owned, None)
-        self.agent.loop.after(1.0, self._refill_or_say)
+        self.agent.loop.after(1.0, self.refill)
         return owned
-
-    def _refill_or_say(self) -> None:
-        from .server import RPCError
-
-        try:
-            self.refill()
-        except RPCError as exc:
-            self.agent.log(f"no kernel could be kept ready: {exc}")
 
     @staticmethod
     def _mark(owned: Owned, key: str | None) -> None:

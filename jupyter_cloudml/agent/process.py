@@ -137,7 +137,7 @@ class Process:
     def launch(
         self, argv: list[str], env: dict[str, str], cwd: str, stdin: int, stdout: int, stderr: int
     ) -> None:
-        """Start the program. Raises OSError when it cannot be started."""
+        """Start the program. Raises OSError when it cannot be started, ValueError for a NUL byte in what it is to get."""
         pid_file = os.fsencode(self.folder / "pid")
 
         def before_exec() -> None:  # the agent has one thread, so this is safe
@@ -149,16 +149,19 @@ class Process:
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
 
-        self._child = subprocess.Popen(
-            argv,
-            env={**env, MARK: self.id},
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
-            preexec_fn=before_exec,
-        )
+        try:
+            self._child = subprocess.Popen(
+                argv,
+                env={**env, MARK: self.id},
+                cwd=cwd,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                preexec_fn=before_exec,
+            )
+        except subprocess.SubprocessError as exc:  # of before_exec, which it does not name
+            raise OSError(f"cannot write {self.folder / 'pid'}") from exc
         self.pid = self._child.pid
         self._read_pid()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import platform
@@ -127,14 +128,17 @@ class Agent:
         except OSError:
             word, fds = b"", []
         if word == b"a" and len(fds) == 2:
-            self.connections.add(Connection(self, list(fds), sock))
+            self._welcome(Connection(self, list(fds), sock))
         elif word == b"s":
-            fd = sock.detach()
-            self.connections.add(Connection(self, [fd], None))
+            self._welcome(Connection(self, [sock.detach()], None))
         else:
             for fd in fds:
                 os.close(fd)
             sock.close()
+
+    def _welcome(self, connection: Connection) -> None:
+        if not connection.closed:  # its client had gone before it was greeted
+            self.connections.add(connection)
 
     def answer(self, connection: Connection, request: JSON) -> None:
         """Carry out a request; one that comes again after a cut gets the answer it had."""
@@ -182,10 +186,10 @@ class Agent:
             return {"error": {"code": exc.code, "message": str(exc)}}
         except KeyError as exc:
             return {"error": {"code": "usage", "message": f"unknown: {exc}"}}
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, AttributeError) as exc:
             return {"error": {"code": "usage", "message": str(exc)}}
         except OSError as exc:
-            code = "no_space" if exc.errno == 28 else "os_error"
+            code = "no_space" if exc.errno == errno.ENOSPC else "os_error"
             return {
                 "error": {
                     "code": code,
@@ -226,13 +230,12 @@ class Agent:
             owned = Owned(self, Process(folder, spec))
             env = {**os.environ, **{str(k): str(v) for k, v in (params.get("env") or {}).items()}}
             owned.launch(spec, env, cwd, self._sockets(folder), key_of(params))
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             shutil.rmtree(folder, ignore_errors=True)
-            if exc.errno == 28:
+            if getattr(exc, "errno", None) == errno.ENOSPC:
                 raise RPCError("no_space", f"no space left for {folder}") from exc
-            raise RPCError(
-                "cannot_start", "{}: {}".format(spec["argv"][0], exc.strerror or exc)
-            ) from exc
+            why = getattr(exc, "strerror", None) or exc
+            raise RPCError("cannot_start", f"{spec['argv'][0]}: {why}") from exc
         self.owned[process_id] = owned
         return owned
 
@@ -287,8 +290,9 @@ class Agent:
         self.loop.after(0.05, self._leave_when_done if stop_processes else self._leave)
 
     def upgrade(self, package: str, module: str, digest: str) -> None:
-        """Become the agent whose code is there; processes and their sockets stay."""
+        """Become the agent whose code is there; processes and their sockets stay. Raises ValueError when there is none."""
         path = Path(os.path.expanduser(package))
+        handover.check(path, module)
         self.loop.after(0.01, lambda: handover.become(self, path, module, digest))
 
     def _leave_when_done(self) -> None:
