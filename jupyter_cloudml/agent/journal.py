@@ -180,6 +180,7 @@ class Journal:
         while self.unsent and self.unsent[0][0] <= since:
             self.unsent_bytes -= len(self.unsent.popleft()[1])
         self._skip = max(self._skip, since)
+        self.seq = max(self.seq, since)  # it had some from a killed agent that the disk had refused
         self.take_ack(since)
 
     def bytes_since(self, seq: int, channel: int) -> int:
@@ -298,6 +299,9 @@ class Journal:
                     inside[record.channel] = not record.flags & (ENDS | ABORT)
                 offset = after
             segment.size = offset
+            if not offset:  # opened and never written; the next one may get its name
+                path.unlink()
+                continue
             if offset < path.stat().st_size:
                 os.truncate(path, offset)
             self.segments.append(segment)

@@ -206,3 +206,28 @@ def test_large_stream_messages_in_pieces_are_thinned_too() -> None:
     kept = messages.thin_kernel([*records[:2], reply, *records[2:], unfinished], KEY)
     assert [r.seq for r in kept] == [len(pieces), 20, 30]
     assert b"1.0 MB of output dropped" in kept[0].data
+
+
+def test_a_file_that_an_agent_opened_and_never_wrote_to_is_not_taken_for_the_next(
+    tmp_path: Path,
+) -> None:
+    before = small(tmp_path)
+    before.append(STDOUT, WHOLE, b"first", 0)
+    before.close()
+    (tmp_path / f"journal-{2:020d}").touch()
+    journal = small(tmp_path)
+    journal.append(STDOUT, WHOLE, b"second", 0)
+    journal.take_ack(1)
+    for number in range(100):
+        journal.append(STDOUT, WHOLE, b"%d" % number, 0)
+    assert [data for _, data in seqs_and_data(journal)][-101] == b"second"
+
+
+def test_numbers_go_on_behind_what_a_client_had_and_the_disk_had_not(tmp_path: Path) -> None:
+    before = small(tmp_path)
+    before.append(STDOUT, WHOLE, b"written", 0)
+    before.close()
+    journal = small(tmp_path)
+    journal.rewind(5)
+    journal.append(STDOUT, WHOLE, b"new", 0)
+    assert seqs_and_data(journal) == [(6, b"new")]
