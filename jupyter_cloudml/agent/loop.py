@@ -48,6 +48,10 @@ class Loop:
         """Go round until ``running`` is false."""
         while self.running:
             self.once()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the selector; the descriptors are others'."""
         self._select.close()
 
     def once(self) -> None:

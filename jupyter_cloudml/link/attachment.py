@@ -63,14 +63,14 @@ class Attachment:
             self._send(channel, flags, data[at : at + PIECE])
 
     def _send(self, channel: int, flags: int, data: bytes) -> None:
+        self._upstream_bytes += len(data)
+        if self._upstream_bytes > UPSTREAM_WINDOW:
+            self.room.clear()
         if self._seq is None:
             self._early.append((channel, flags, data))
             return
         self._seq += 1
         self.unsent.append((self._seq, channel, flags, data))
-        self._upstream_bytes += len(data)
-        if self._upstream_bytes > UPSTREAM_WINDOW:
-            self.room.clear()
         if self.live:
             self._write(channel, flags, self._seq, data)
 
@@ -106,10 +106,9 @@ class Attachment:
         self.number = int(info["number"])
         taken = int(info["taken"])
         if self._seq is None:
-            self._seq = taken
-            early, self._early = self._early, []
-            for channel, flags, data in early:
-                self._send(channel, flags, data)
+            self._seq = taken + len(self._early)
+            self.unsent.extend((seq, *said) for seq, said in enumerate(self._early, taken + 1))
+            self._early.clear()
         self._drop_taken(taken)
         self.live = True
         for seq, channel, flags, data in list(self.unsent):

@@ -23,6 +23,7 @@ class Attachments:
         self._loop, self._ask = loop, ask
         self._by_id: dict[str, Attachment] = {}
         self._by_number: dict[int, Attachment] = {}
+        self._asked: dict[Attachment, Future[Any]] = {}  # who waits to be attached
         self._touched: set[Attachment] = set()
         self._timer = False
 
@@ -44,6 +45,7 @@ class Attachments:
         """The link is down."""
         self._by_number.clear()
         for attachment in list(self._by_id.values()):
+            self._take_back(attachment)
             attachment.on_lost()
 
     def taken_over(self, process: str) -> None:
@@ -60,6 +62,7 @@ class Attachments:
         del self._by_id[attachment.process]
         if attachment.number is not None:
             self._by_number.pop(attachment.number, None)
+        self._take_back(attachment)
         attachment.live = False
         return True
 
@@ -90,10 +93,20 @@ class Attachments:
 
     def _ask_for(self, attachment: Attachment) -> None:
         future: Future[Any] = Future()
+        self._asked[attachment] = future
         future.add_done_callback(lambda done: self._attached(attachment, done))
         self._ask("attach", {"id": attachment.process, "since": attachment.taken}, future)
 
+    def _take_back(self, attachment: Attachment) -> None:
+        """Do not have the question asked again after a cut: the agent would attach what nobody hears."""
+        future = self._asked.pop(attachment, None)
+        if future is not None:
+            future.cancel()
+
     def _attached(self, attachment: Attachment, done: Future[Any]) -> None:
+        if done.cancelled():
+            return
+        self._asked.pop(attachment, None)
         error = done.exception()
         if error is None and self._by_id.get(attachment.process) is attachment:
             info = done.result()

@@ -61,6 +61,7 @@ class Link:
         self._closing = False
         self._connecting = False
         self._soon: collections.deque[Callable[[], None]] = collections.deque()
+        self._waking = threading.Lock()  # nobody writes to a descriptor that was closed
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -165,12 +166,14 @@ class Link:
 
     def close(self, timeout: float = 5.0) -> None:
         """Let go of the machine; its processes live on."""
-        if self._closing:
-            return
-        self._closing = True
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            started = self._thread.ident is not None
         self._cancel.set()
-        if not self._thread.is_alive():
-            self._set("closed", None)
+        if not started:
+            self._end()
             return
         self.call_soon(self._close)
         if threading.current_thread() is not self._thread:
@@ -181,33 +184,59 @@ class Link:
         """The thread: an error of one handler ends the stream, never the link."""
         while self.loop.running:
             try:
-                self.loop.once()
-            except ProtocolError as exc:
-                self._lost(exc)
-            except protocol.ProtocolError as exc:
-                self._lost(
-                    ProtocolError(
-                        f"{self.machine} sent {exc}", hint="is the agent there another version?"
-                    )
-                )
-            except Exception as exc:  # noqa: BLE001 - the thread's edge: kernels must not die of it
+                self._turn()
+            except Exception:  # noqa: BLE001 - the thread's edge: one who is told of the loss has failed
                 traceback.print_exc()
-                self._lost(LinkDown(f"the link to {self.machine} failed: {exc!r}"))
-        os.close(self._wake_r)
+        while self._soon:  # asked while the link was being closed
+            try:
+                self._soon.popleft()()
+            except Exception:  # noqa: BLE001 - the thread's edge
+                traceback.print_exc()
+        self._end()
+
+    def _turn(self) -> None:
+        try:
+            self.loop.once()
+        except ProtocolError as exc:
+            self._lost(exc)
+        except protocol.ProtocolError as exc:
+            self._lost(
+                ProtocolError(
+                    f"{self.machine} sent {exc}", hint="is the agent there another version?"
+                )
+            )
+        except Exception as exc:  # noqa: BLE001 - the thread's edge: kernels must not die of it
+            traceback.print_exc()
+            self._lost(LinkDown(f"the link to {self.machine} failed: {exc!r}"))
+
+    def _end(self) -> None:
+        self._set("closed", None)
+        self.loop.close()
+        with self._waking:
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+            self._wake_w = -1
 
     def _wake(self) -> None:
-        try:
-            os.write(self._wake_w, b"x")
-        except OSError:
-            return  # full: it will wake; closed: there is nobody to wake
+        with self._waking:
+            if self._wake_w < 0:
+                return
+            try:
+                os.write(self._wake_w, b"x")
+            except BlockingIOError:
+                return  # full: it will wake
 
     def _on_wake(self, mask: int) -> None:
         try:
             os.read(self._wake_r, 4096)
         except BlockingIOError:
             pass
-        for _ in range(len(self._soon)):
-            self._soon.popleft()()
+        try:
+            for _ in range(len(self._soon)):
+                self._soon.popleft()()
+        finally:
+            if self._soon:  # one has failed: the others' turn comes all the same
+                self._wake()
 
     def _set(
         self,
@@ -224,7 +253,10 @@ class Link:
         with self._changed:
             self._state = state
             self._changed.notify_all()
-        self.on_state(state)
+        try:
+            self.on_state(state)
+        except Exception:  # noqa: BLE001 - another's code: the link goes on all the same
+            traceback.print_exc()
 
     # -- connecting --------------------------------------------------------------------------------------------------------------------
     def _try(self) -> None:
@@ -244,6 +276,9 @@ class Link:
             error = exc
         except OSError as exc:
             error = Unreachable(f"{self.machine}: {exc}")
+        except Exception as exc:  # noqa: BLE001 - the thread's edge: the link is to try again
+            traceback.print_exc()
+            error = LinkDown(f"connecting to {self.machine} failed: {exc!r}")
         else:
             self.call_soon(lambda: self._begin(opened))
             if self._closing:  # the link's thread may have ended without having taken it
@@ -297,11 +332,10 @@ class Link:
             self._set("down", cause, attempt, pause)
             self.loop.after(pause, self._try)
         self.drops += was_up
-        self._attachments.down()
-        bury = threading.Thread(
+        threading.Thread(
             target=self._bury, args=(stream.opened, error), name=f"{self._thread.name}-end"
-        )
-        bury.start()
+        ).start()
+        self._attachments.down()
 
     def _bury(self, opened: Opened, error: CloudMLError | None) -> None:
         """End the carrier, which may take seconds, and learn why it had ended."""
@@ -318,7 +352,6 @@ class Link:
     def _close(self) -> None:
         self._calls.fail(None)
         self._lost(None)
-        self._set("closed", None)
         self.loop.running = False
 
     # -- the stream -----------------------------------------------------------------------------

@@ -132,14 +132,14 @@ def attempt(
                 raise Cancelled(f"the connection to {target} was called off")
             if time.monotonic() > way.deadline + 1:
                 raise TimeoutError
-    except CloudMLError:
-        way.close()
-        raise
     except (OSError, EOFError, paramiko.SSHException) as error:
         way.close()
         # paramiko has no error of its own for a host that says nothing
         late = time.monotonic() > way.deadline - 0.2
         raise explain(TimeoutError() if late else error, target) from error
+    except BaseException:
+        way.close()
+        raise
 
 
 def sign_in(
