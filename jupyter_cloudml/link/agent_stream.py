@@ -29,6 +29,7 @@ class AgentStream:
         self.machine, self.loop, self.opened = machine, loop, opened
         self.on_records, self.on_lost = on_records, on_lost
         self.closed = False
+        self._waits = False  # to look again, by timer
         carrier = opened.carrier
         self._stream = Stream(carrier.fileno())
         self._stream.readv, self._stream.writev = carrier.readv, carrier.writev  # type: ignore[method-assign]
@@ -60,14 +61,15 @@ class AgentStream:
             self._end(None)
             return
         if stream.blocked and not self.opened.carrier.writable_by_poll:
-            if not was:
+            if not self._waits:
+                self._waits = True
                 self.loop.after(LOOK_AGAIN, self._look_again)
         elif stream.blocked != was:
             self.loop.modify(stream.fd, READ | (WRITE if stream.blocked else 0))
 
     def _look_again(self) -> None:
+        self._waits = False
         if not self.closed and self._stream.blocked:
-            self._stream.blocked = False
             self._flush()
 
     def _ready(self, mask: int) -> None:

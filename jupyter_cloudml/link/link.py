@@ -7,8 +7,6 @@ done on a helper thread, and the link goes on answering its local clients meanwh
 from __future__ import annotations
 
 import asyncio
-import collections
-import os
 import threading
 import time
 import traceback
@@ -27,11 +25,11 @@ from .agent_stream import AgentStream
 from .attachment import Attachment, Sink
 from .attachments import Attachments
 from .bootstrap import Connect, Opened, agent_archive
+from .call_queue import CallQueue
 from .calls import Calls
 from .completed import Completed, run_command
 from .state import LinkState, is_final, pause_before
 
-READ = 1
 HELLO_LIMIT = 20.0  # seconds from the carrier's opening to the agent's hello
 
 
@@ -60,12 +58,7 @@ class Link:
         self._cancel = threading.Event()
         self._closing = False
         self._connecting = False
-        self._soon: collections.deque[Callable[[], None]] = collections.deque()
-        self._waking = threading.Lock()  # nobody writes to a descriptor that was closed
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
-        self.loop.register(self._wake_r, READ, self._on_wake)
+        self._soon = CallQueue(self.loop)
 
     # -- from any thread ------------------------------------------------------------------------------------------------------------
     @property
@@ -101,8 +94,7 @@ class Link:
 
     def call_soon(self, what: Callable[[], None]) -> None:
         """Have ``what`` called on the link's thread."""
-        self._soon.append(what)
-        self._wake()
+        self._soon.put(what)
 
     def submit(self, method: str, params: dict[str, Any]) -> Future[Any]:
         """Ask the agent; the future gets its answer, AgentError or LinkDown."""
@@ -187,11 +179,6 @@ class Link:
                 self._turn()
             except Exception:  # noqa: BLE001 - the thread's edge: one who is told of the loss has failed
                 traceback.print_exc()
-        while self._soon:  # asked while the link was being closed
-            try:
-                self._soon.popleft()()
-            except Exception:  # noqa: BLE001 - the thread's edge
-                traceback.print_exc()
         self._end()
 
     def _turn(self) -> None:
@@ -211,32 +198,8 @@ class Link:
 
     def _end(self) -> None:
         self._set("closed", None)
+        self._soon.close()
         self.loop.close()
-        with self._waking:
-            os.close(self._wake_r)
-            os.close(self._wake_w)
-            self._wake_w = -1
-
-    def _wake(self) -> None:
-        with self._waking:
-            if self._wake_w < 0:
-                return
-            try:
-                os.write(self._wake_w, b"x")
-            except BlockingIOError:
-                return  # full: it will wake
-
-    def _on_wake(self, mask: int) -> None:
-        try:
-            os.read(self._wake_r, 4096)
-        except BlockingIOError:
-            pass
-        try:
-            for _ in range(len(self._soon)):
-                self._soon.popleft()()
-        finally:
-            if self._soon:  # one has failed: the others' turn comes all the same
-                self._wake()
 
     def _set(
         self,

@@ -196,6 +196,15 @@ def test_kernels_that_end_at_once_are_not_started_for_ever(
     assert agent.owned == {}
 
 
+def test_what_cannot_be_read_of_a_process_is_left_to_the_next_agent(agent: Agent) -> None:
+    unreadable, empty = agent.base / "p" / "a", agent.base / "p" / "b"
+    (unreadable / "spec.json").mkdir(parents=True)
+    empty.mkdir()
+    agent._adopt_all()
+    assert unreadable.exists()
+    assert not empty.exists()
+
+
 def test_an_upgrade_to_nothing_is_refused(agent: Agent) -> None:
     with pytest.raises(ValueError, match="no agent"):
         agent.upgrade("/nowhere", "agent", "digest")

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from jupyter_cloudml.agent.loop import Loop
 from jupyter_cloudml.agent.protocol import HELLO, MAGIC, STDIN, VERSION, pack_json
 from jupyter_cloudml.errors import LinkDown, Unreachable
+from jupyter_cloudml.link.agent_stream import AgentStream
 from jupyter_cloudml.link.attachment import UPSTREAM_WINDOW, Attachment
 from jupyter_cloudml.link.attachments import Attachments
 from jupyter_cloudml.link.bootstrap import Connect, Opened
@@ -153,6 +154,31 @@ def test_an_unexpected_error_on_the_way_to_a_host_closes_what_was_opened() -> No
     with theirs, pytest.raises(ValueError, match="a number"):
         attempt(SSHTarget("m"), 5, threading.Event(), work)
     assert opened.fileno() < 0
+
+
+def test_a_carrier_that_cannot_say_when_it_takes_more_is_looked_at_by_one_timer() -> None:
+    class Mute(UnixCarrier):
+        writable_by_poll = False
+
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    loop = Loop()
+    stream = AgentStream(
+        "m", loop, Opened(Mute(ours), b""), lambda records: None, lambda error: None
+    )
+    sent = received = 0
+    for _ in range(20):
+        stream.write(bytes(1 << 20))
+        sent += 1 << 20
+        while received < sent - (1 << 16):
+            with suppress(BlockingIOError):
+                received += len(theirs.recv(1 << 20))
+            stream.write()
+    assert len(loop._timers) == 1
+    stream.release()
+    ours.close()
+    theirs.close()
+    loop.close()
 
 
 def test_a_process_that_nobody_hears_any_more_is_not_attached_after_a_cut() -> None:
