@@ -217,21 +217,14 @@ class SSHCheck:
 
 
 def effective_way(target: SSHTarget) -> Way:
-    """Return where a connection to the target goes, as ssh reads the user's configuration; as typed without an ssh."""
+    """Return where a connection to the target goes, as ssh reads the user's configuration; as typed without an ssh.
+
+    Raises UsageError (`bad_ssh_config`, `no_ssh`).
+    """
     typed = Way(target.host, target.port or 22)
     if carrier_for(target) != "openssh":
         return typed
-    argv = openssh_config.argv(target, "", CONNECT_S)
-    argv.insert(1, "-G")
-    done = subprocess.run(
-        argv[:-1],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=CONNECT_S,
-        check=False,
-    )
+    done = _read_configuration(target)
     options = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
     if done.returncode or "hostname" not in options:
         said = printable(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "")
@@ -244,6 +237,34 @@ def effective_way(target: SSHTarget) -> Way:
     jump = next((each for each in jumps if each != "none"), "")
     port = options.get("port", "22")
     return Way(options["hostname"], int(port) if port.isdigit() else 22, printable(jump))
+
+
+def _read_configuration(target: SSHTarget) -> subprocess.CompletedProcess[str]:
+    """Have ssh print the configuration that it would use. Raises UsageError."""
+    try:
+        argv = openssh_config.argv(target, "", CONNECT_S)
+        argv.insert(1, "-G")
+        return subprocess.run(
+            argv[:-1],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CONNECT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise UsageError(
+            f"ssh does not read its configuration within {CONNECT_S:.0f} s",
+            code="bad_ssh_config",
+            hint="does a `Match exec` in ~/.ssh/config wait for something?",
+        ) from exc
+    except OSError as exc:
+        raise UsageError(
+            f"ssh does not start: {exc}",
+            code="no_ssh",
+            hint="install the OpenSSH client, or use --carrier paramiko",
+        ) from exc
 
 
 def read_login(carrier: Carrier, host: str) -> Login:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jupyter_cloudml.config import Config
@@ -88,6 +89,12 @@ class Database:
                 if error.code != "store_busy" or time.monotonic() >= deadline:
                     raise error from exc
                 time.sleep(0.01)  # SQLite can refuse at once where waiting would be a deadlock
+            except PoolTimeout as exc:
+                raise StoreError(
+                    f"all connections to the database {self.name} are in use",
+                    code="store_busy",
+                    hint="something holds the database: end it, or try again",
+                ) from exc
 
     def close(self) -> None:
         """Give the connections back."""

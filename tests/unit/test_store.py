@@ -454,3 +454,17 @@ class TestSQLite:
 
 def test_errors_of_the_store_are_errors_of_the_project() -> None:
     assert issubclass(StoreError, CloudMLError)
+
+
+def test_a_store_whose_connections_are_all_in_use_is_busy(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_TOTAL_S", 0.2)
+    database = engine.open_database(config)
+    held = [database.engine.connect() for _ in range(15)]
+    with pytest.raises(StoreError, match="in use") as caught:
+        database.read(lambda connection: connection.execute(text("select 1")).scalar())
+    assert caught.value.code == "store_busy"
+    for connection in held:
+        connection.close()
+    database.close()
