@@ -128,7 +128,11 @@ def local_connect() -> Connect:
         base = socket_dir("agent")
         try:
             sock = agent_attach.connect(base, agent_archive()[0])
-            sock.sendall(b"s")
+            try:
+                sock.sendall(b"s")
+            except OSError:
+                sock.close()
+                raise
         except OSError as exc:
             raise AgentError(
                 f"the agent of this computer does not start: {exc}",

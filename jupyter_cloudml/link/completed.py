@@ -77,12 +77,14 @@ def run_command(
         stdin=bool(input),
         token=uuid.uuid4().hex,
         labels={"purpose": "run"},
+        orphan_s=timeout,  # whatever becomes of us, nothing of it stays there
     )
     collector = Collector()
     attachment = link.attach(row["id"], 0, collector)
     try:
         for at in range(0, len(input), PIECE):
             if not attachment.send_soon(STDIN, input[at : at + PIECE], timeout):
+                link.submit("stop", {"id": row["id"], "grace_s": 1})
                 raise AgentError(
                     f"{argv[0]} on {link.machine} does not read its input", code="timeout"
                 )

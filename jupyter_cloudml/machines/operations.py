@@ -174,9 +174,12 @@ class Operations:
             "state": state,
             "step": step.to_dict() if step else None,
         }
-        self._on_event(
-            Event("operation", operation.id, state, operation.version, self._clock.now_ms(), data)
-        )
+        at_ms = self._clock.now_ms()
+        event = Event("operation", operation.id, state, operation.version, at_ms, data)
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001  others' code: the work goes on, and ends, all the same
+            _log.exception("%s %s cannot be told of", operation.kind, operation.target)
 
     def _forget_old(self) -> None:
         for identity, operation in list(self._operations.items()):

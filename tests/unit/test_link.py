@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -14,11 +15,11 @@ import pytest
 
 from jupyter_cloudml.agent.loop import Loop
 from jupyter_cloudml.agent.protocol import HELLO, MAGIC, STDIN, VERSION, pack_json
-from jupyter_cloudml.errors import LinkDown, Unreachable
+from jupyter_cloudml.errors import AgentError, LinkDown, Unreachable
 from jupyter_cloudml.link.agent_stream import AgentStream
 from jupyter_cloudml.link.attachment import UPSTREAM_WINDOW, Attachment
 from jupyter_cloudml.link.attachments import Attachments
-from jupyter_cloudml.link.bootstrap import Connect, Opened
+from jupyter_cloudml.link.bootstrap import Connect, Opened, local_connect
 from jupyter_cloudml.link.calls import Calls
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.link.completed import Collector
@@ -142,6 +143,20 @@ def test_a_link_that_is_closed_leaves_no_descriptor_open(is_started: bool) -> No
         with pytest.raises(LinkDown):
             link.call("list")
     assert descriptors() == before
+
+
+def test_a_run_that_takes_too_long_leaves_nothing_on_the_machine() -> None:
+    with started(local_connect()) as link:
+        link.wait_up(20)
+        try:
+            with pytest.raises(AgentError, match="did not end"):
+                link.run(["sleep", "60"], timeout=1)
+            deadline = time.monotonic() + 20
+            while link.call("list"):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        finally:
+            link.call("shutdown", stop_processes=True, grace_s=0)
 
 
 def test_an_unexpected_error_on_the_way_to_a_host_closes_what_was_opened() -> None:

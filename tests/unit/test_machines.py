@@ -166,6 +166,19 @@ class TestOperations:
         assert len(log) == LOG_LINES
         assert max(len(str(line)) for line in log) <= 1000
 
+    def test_one_that_cannot_be_told_of_is_done_and_ends_all_the_same(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(event: Event) -> None:
+            raise RuntimeError("the event loop is closed")
+
+        operations = Operations(fail)
+        operation = operations.start("x", "y", lambda operation: 1)
+        assert operation.ended.wait(5)
+        assert operation.result == 1
+        assert "the event loop is closed" in caplog.text
+        operations.close()
+
     def test_closing_calls_all_off(self, operations: Operations) -> None:
         operation = operations.start("x", "y", lambda op: op.cancelled.wait(10))
         operations.close()
