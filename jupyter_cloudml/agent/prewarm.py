@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .kernel import Kernel
-from .process import MARK, first_folder, now_ms, write_json
+from .process import MARK, now_ms, working_folder, write_json
 
 if TYPE_CHECKING:
     from .owned import Owned
@@ -87,8 +87,7 @@ class Prewarm:
         if not ready:
             return None
         owned, kernel = ready[0]
-        candidates = params.get("cwd") or "~"
-        cwd = first_folder([candidates] if isinstance(candidates, str) else list(candidates))
+        cwd = working_folder(params.get("cwd"))
         env = {k: v for k, v in (params.get("env") or {}).items() if k not in NEVER}
         kernel.execute(MOVE_IN.format(cwd=cwd, env=json.loads(json.dumps(env))))
         spec = owned.process.spec

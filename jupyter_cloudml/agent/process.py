@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -101,13 +102,19 @@ def write_json(path: Path, data: JSON) -> None:
     os.replace(scratch, path)
 
 
-def first_folder(candidates: list[str]) -> str:
-    """The first of these folders that exists, else the home folder."""
-    for name in candidates:
-        path = os.path.expanduser(name)
+def working_folder(wanted: str | list[str] | None) -> str:
+    """The folder that a process starts in; relative ones are in the home folder, which is also meant by none.
+
+    One that is named alone has to be there (raises OSError); of several, the first that is, else the home folder.
+    """
+    home = os.path.expanduser("~")
+    for name in [wanted] if isinstance(wanted, str) else wanted or []:
+        path = os.path.join(home, os.path.expanduser(name))
         if os.path.isdir(path) and os.access(path, os.X_OK):
             return path
-    return os.path.expanduser("~")
+        if name == wanted:
+            raise NotADirectoryError(errno.ENOTDIR, "no folder to work in", path)
+    return home
 
 
 class Process:

@@ -21,7 +21,7 @@ from .loop import Loop
 from .owned import Owned, folder_of, new_spec
 from .policy import Policy
 from .prewarm import Prewarm
-from .process import Process, first_folder, now_ms, write_json
+from .process import Process, now_ms, working_folder, write_json
 from .protocol import RELEASE, RPC, VERSION
 
 JSON = dict[str, Any]
@@ -221,8 +221,10 @@ class Agent:
         """Start a process. Raises RPCError naming what could not be started and why."""
         process_id = secrets.token_hex(4)
         folder = folder_of(self.base, process_id)
-        candidates = params.get("cwd") or "~"
-        cwd = first_folder([candidates] if isinstance(candidates, str) else list(candidates))
+        try:
+            cwd = working_folder(params.get("cwd"))
+        except OSError as exc:
+            raise RPCError("cannot_start", f"{exc.filename}: {exc.strerror}") from exc
         self._number += 1
         spec = new_spec(params, process_id, self._number, cwd)
         folder.mkdir(mode=0o700)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import ClassVar
 
 import click
 
 from jupyter_cloudml.cli import FAILED, PROGRAM, render
 from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
-from jupyter_cloudml.errors import HostKeyUnknown
+from jupyter_cloudml.errors import JSON, HostKeyUnknown, UsageError
 from jupyter_cloudml.link.carrier import CarrierName
 from jupyter_cloudml.machines.model import CheckStep, MachineView
 
@@ -25,7 +26,7 @@ WAIT = click.option(
 
 @click.group()
 def machine() -> None:
-    """Add, list, show, check, start, stop and remove machines."""
+    """Add, list, show, change, check, start, stop and remove machines."""
 
 
 @machine.command()
@@ -137,6 +138,10 @@ def show(name: str, wait: float, as_json: bool) -> None:
     """Show what is known of the machine NAME."""
     with Client() as client, render.Progress(name, "asking", lines=False):
         view = client.machines.get(name, wait)
+    _show(view, as_json)
+
+
+def _show(view: MachineView, as_json: bool) -> None:
     if as_json:
         render.show_json(view.to_dict())
         return
@@ -213,6 +218,56 @@ def _show_step(step: CheckStep) -> None:
     click.echo(f"{mark}  {render.plain(f'{step.step}: {step.detail}')}  ({step.ms} ms)")
     if step.hint and not step.ok:
         click.echo(f"      → {render.plain(step.hint)}")
+
+
+class IdleTime(click.ParamType[int]):
+    """Seconds, as `90s`, `30m`, `2h` or `1d`; 0 for `never`."""
+
+    name = "time"
+    units: ClassVar[dict[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Read it. Raises BadParameter."""
+        text = str(value)
+        if text == "never":
+            return 0
+        if not (text[:-1].isdecimal() and text[-1] in self.units):
+            self.fail(f"{text!r} is no time: give 90s, 30m, 2h, 1d or never", param, ctx)
+        return int(text[:-1]) * self.units[text[-1]]
+
+
+@machine.command("set")
+@click.argument("name")
+@click.option("--label", metavar="TEXT", help="What it is called in JupyterLab.")
+@click.option(
+    "--cull-idle",
+    type=IdleTime(),
+    metavar="TIME|never",
+    help="End its kernels after so long without work, as 30m or 2h; their variables are lost.",
+)
+@click.option("--prewarm", type=int, metavar="N", help="Keep N kernels started and waiting.")
+@WAIT
+@render.json_option
+def set_(
+    name: str,
+    label: str | None,
+    cull_idle: int | None,
+    prewarm: int | None,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Change what the machine NAME is called, when its idle kernels end, or how many are kept ready."""
+    given: dict[str, JSON] = {"label": label, "prewarm": prewarm, "cull_idle_s": cull_idle}
+    changes: dict[str, JSON] = {key: value for key, value in given.items() if value is not None}
+    if cull_idle == 0:
+        changes["cull_idle_s"] = None
+    if not changes:
+        raise UsageError("nothing is to be changed", hint="give --label, --cull-idle or --prewarm")
+    with Client() as client, render.Progress(name, "asking", lines=False):
+        view = client.machines.change(name, wait_s=wait, **changes)
+    _show(view, as_json)
 
 
 @machine.command()

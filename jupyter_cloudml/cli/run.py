@@ -29,7 +29,7 @@ BROKEN_PIPE = 128 + 13
 @click.option(
     "--cwd",
     metavar="FOLDER",
-    help="The folder to run in there, absolute or from ~/ on; your home where it is left out or does not exist.",
+    help="The folder to run in there, absolute or from your home on; your home where it is left out.",
 )
 @click.option(
     "--env",

@@ -66,7 +66,7 @@ class Client:
         cwd: str | None = None,
         stdin: bool = False,
     ) -> RemoteProcess:
-        """Start a command on a machine and return it, to be read as it goes. `cwd` None is the home folder there."""
+        """Start a command on a machine and return it, to be read as it goes. `cwd` is relative to the home folder there, which is meant by None."""
         if not argv or not argv[0]:
             raise UsageError("there is no command", hint="see: jupyter cloudml run --help")
         link = self.core.link(on)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from jupyter_cloudml.client.reach import connect
-from jupyter_cloudml.errors import UsageError
+from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.link.carrier import CarrierName, SSHTarget
 from jupyter_cloudml.machines.model import (
     CheckStep,
@@ -121,6 +121,14 @@ class MachineVerbs:
     ) -> MachineView:
         """End the processes of a machine and its agent."""
         return self._core.stop(name, progress=progress, cancelled=cancelled)
+
+    def change(self, name: str, *, wait_s: float = 5.0, **changes: JSON) -> MachineView:
+        """Change `label`, `cull_idle_s` (None: never) or `prewarm` of a machine.
+
+        Its agent is told now if it answers within `wait_s` seconds, else when it does next. Raises NotFound, UsageError.
+        """
+        self._core.change(name, **changes)
+        return self.get(name, wait_s)
 
     def check(self, name: str) -> Iterator[CheckStep]:
         """Diagnose a machine step by step."""

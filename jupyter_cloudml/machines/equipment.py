@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Collection
 from concurrent.futures import wait
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from jupyter_cloudml.errors import JSON, LinkDown
 from jupyter_cloudml.link.link import Link
@@ -17,6 +17,8 @@ MAX_PREWARM = 4  # what an agent keeps ready of one key
 ASK_S = 15.0
 LOOK_S = 0.1  # how often a wait looks at the link
 SPECS_S = 120.0  # asks every Python of the host
+
+Equipment: TypeAlias = tuple[object, ...]
 
 
 class Kernelspecs(Protocol):
@@ -53,6 +55,17 @@ def prewarm_key(python: str) -> str:
 def python_of(machine: MachineRecord) -> str | None:
     """Return the Python with ipykernel of a machine; for this computer the one at hand, whichever it was before."""
     return sys.executable if machine.provider == LOCAL else machine.python
+
+
+def wanted_by(link: Link, machine: MachineRecord) -> Equipment:
+    """Return what an agent that was given its equipment now has been given: another agent, or a change by anybody, and it is due again."""
+    return (
+        link.info.get("epoch"),
+        machine.cull_idle_s,
+        machine.prewarm,
+        python_of(machine),
+        machine.label,
+    )
 
 
 def send_policies(link: Link, machine: MachineRecord) -> None:

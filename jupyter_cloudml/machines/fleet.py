@@ -14,7 +14,7 @@ from jupyter_cloudml.errors import JSON, CloudMLError, Conflict, LinkDown, NotFo
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.link.bootstrap import Connect, Opened
 from jupyter_cloudml.link.state import LinkState
-from jupyter_cloudml.machines.equipment import Kernelspecs, python_of
+from jupyter_cloudml.machines.equipment import Equipment, Kernelspecs, python_of
 from jupyter_cloudml.machines.lifecycle import follow, status
 from jupyter_cloudml.machines.links import Links
 from jupyter_cloudml.machines.model import (
@@ -55,7 +55,7 @@ class Live:
         self.status: Status | None = None
         self.version = 0
         self.kernels = 0
-        self.equipped_for: object = None  # the epoch of the agent that has the policies
+        self.equipment: Equipment | None = None  # what the agent was given
 
     def tell(self, text: str) -> None:
         """Pass on a step of connecting to whoever waits for it."""
@@ -275,7 +275,7 @@ class Fleet:
         """Close the link to a machine, and forget what it had said."""
         self.links.close(name)
         live = self.live(name)
-        live.kernels, live.equipped_for = 0, None
+        live.kernels, live.equipment = 0, None
 
     def gone(self, name: str) -> None:
         """Notice that another process has removed a machine."""

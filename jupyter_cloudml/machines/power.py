@@ -14,6 +14,7 @@ from jupyter_cloudml.machines.equipment import (
     host_specs,
     python_of,
     send_policies,
+    wanted_by,
 )
 from jupyter_cloudml.machines.fleet import Fleet, Live
 from jupyter_cloudml.machines.lifecycle import Action, Observed, reconcile
@@ -65,7 +66,7 @@ def stop(fleet: Fleet, name: str, *, progress: Progress, cancelled: threading.Ev
     Raises LinkDown or Unreachable for a machine that does not answer: it is left as it is, and not stopped later.
     """
     steps = Steps(fleet, _shown(fleet, name, progress), cancelled).of(
-        "connecting", "ending the processes", "stopping the computer"
+        "connecting", "ending the processes", "letting go of the computer"
     )
     with fleet.work(name):
         record = fleet.store.machines.get(name)
@@ -82,7 +83,7 @@ def stop(fleet: Fleet, name: str, *, progress: Progress, cancelled: threading.Ev
             fleet.change(name, {"desired": Desired.RUNNING.value}, (Desired.STOPPING,))
             raise
         fleet.part(name)
-        steps.enter("stopping the computer")
+        steps.enter("letting go of the computer")
         fleet.provider(record).stop(record, cancelled)
         fleet.change(name, {"desired": Desired.STOPPED.value}, (Desired.STOPPING,))
 
@@ -90,14 +91,14 @@ def stop(fleet: Fleet, name: str, *, progress: Progress, cancelled: threading.Ev
 def equip(fleet: Fleet, record: MachineRecord, shared: SharedLink) -> None:
     """Send the policies, and bring the kernelspecs up to date. Raises LinkDown, AgentError."""
     live = fleet.live(record.name)
-    # Before anything is asked: a change meanwhile clears it, and is not lost.
-    live.equipped_for = shared.link.info.get("epoch")
+    # Of the moment before anything is asked: a change meanwhile makes it due again.
+    live.equipment = wanted_by(shared.link, record)
     try:
         send_policies(shared.link, record)
         specs = host_specs(shared.link)
         fleet.kernelspecs.install(record.name, record.label, specs, python_of(record) or "")
     except BaseException:
-        live.equipped_for = None
+        live.equipment = None
         raise
 
 
@@ -143,8 +144,8 @@ class Keeper:
         live.box = self._fleet.provider(record).describe(record)
         shared = self._fleet.links.find(record.name)
         phase = shared.state.phase if shared else None
-        epoch = shared.link.info.get("epoch") if shared else None
-        return Observed(live.box, phase, equipped=epoch is not None and epoch == live.equipped_for)
+        equipped = shared is not None and live.equipment == wanted_by(shared.link, record)
+        return Observed(live.box, phase, equipped)
 
     def _start_box(self, record: MachineRecord) -> None:
         self._fleet.provider(record).start(record, threading.Event())

@@ -14,7 +14,7 @@ from jupyter_cloudml.link import host_keys
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.link.command import check_name
 from jupyter_cloudml.link.link import Link
-from jupyter_cloudml.machines.equipment import host_specs, send_policies
+from jupyter_cloudml.machines.equipment import host_specs, send_policies, wanted_by
 from jupyter_cloudml.machines.fleet import Fleet
 from jupyter_cloudml.machines.links import SharedLink
 from jupyter_cloudml.machines.model import LOCAL, Desired, Progress, Step
@@ -122,7 +122,7 @@ def add_ssh(
         steps.stop_if_cancelled()
         fleet.links.adopt(name, shared)
         _register(fleet, record, specs)
-        live.equipped_for = shared.link.info.get("epoch")
+        live.equipment = wanted_by(shared.link, record)
         undo.pop_all()
         live.joining = False
     return record

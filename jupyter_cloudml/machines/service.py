@@ -210,9 +210,7 @@ class Machines:
     def change(self, name: str, /, **changes: JSON) -> MachineView:
         """Change `label`, `cull_idle_s` (None: never) or `prewarm`. Raises NotFound, UsageError."""
         self._fleet.change(name, _checked(changes))
-        shared = self._fleet.links.find(name)
-        if shared is not None:
-            self._fleet.live(name).equipped_for = None
+        if self._fleet.links.find(name) is not None:
             self._fleet.poke(name)
         return self.get(name)
 

@@ -44,6 +44,7 @@ export const ROW_MENU: ReadonlyArray<string | null> = [
   CommandIDs.retryMachine,
   CommandIDs.checkMachine,
   null,
+  CommandIDs.changeMachine,
   CommandIDs.copyAddress,
   CommandIDs.removeMachine
 ];

@@ -10,7 +10,8 @@ import {
   IMachineGauges,
   IOperation,
   ISSHMachine,
-  ISuggestion
+  ISuggestion,
+  MachineChange
 } from './types';
 
 const API = 'cloudml/api/v1';
@@ -63,9 +64,14 @@ export class CloudMLClient {
     return this._begin('POST', 'machines', { provider: 'ssh', ...machine });
   }
 
-  /** Begin to start (connect), stop (disconnect), retry or check a machine. */
+  /** Begin to start (connect), stop, retry or check a machine. */
   act(name: string, verb: 'start' | 'stop' | 'retry' | 'check'): Promise<IOperation> {
     return this._begin('POST', `${machinePath(name)}/${verb}`);
+  }
+
+  /** Change what a machine is called, or its policies. */
+  changeMachine(name: string, change: MachineChange): Promise<IMachine> {
+    return this._request('PATCH', machinePath(name), change);
   }
 
   /** Begin to forget a machine; it fails with `in_use` while processes run there, unless they may be ended. */
@@ -124,7 +130,7 @@ export class CloudMLClient {
   private async _request<T>(method: string, path: string, body?: object): Promise<T> {
     const url = URLExt.join(this.serverSettings.baseUrl, API, path);
     const init: RequestInit = { method };
-    if (method === 'POST') {
+    if (method === 'POST' || method === 'PATCH') {
       init.body = JSON.stringify(body ?? {});
       init.headers = { 'Content-Type': 'application/json' };
     }

@@ -6,7 +6,8 @@ import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { applies } from './actions';
 import { CloudMLError } from './api';
 import { connectMachine } from './connect';
-import { askRemove } from './remove';
+import { askRemove, askStop } from './ends';
+import { askPolicies } from './policies';
 import { machineSpecs } from './specs';
 import { CommandIDs, DOMAIN, ICloudML } from './tokens';
 import { errorText } from './text';
@@ -93,8 +94,8 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
     );
     add(
       CommandIDs.stopMachine,
-      { short: trans.__('Disconnect'), long: trans.__('Disconnect from Machine…') },
-      machine => model.client.act(machine.name, 'stop')
+      { short: trans.__('Stop…'), long: trans.__('Stop Machine…') },
+      machine => askStop(machine, model, trans)
     );
     add(
       CommandIDs.retryMachine,
@@ -105,6 +106,11 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
       CommandIDs.removeMachine,
       { short: trans.__('Remove…'), long: trans.__('Remove Machine…') },
       machine => askRemove(machine, model, trans)
+    );
+    add(
+      CommandIDs.changeMachine,
+      { short: trans.__('Settings…'), long: trans.__('Change Settings of a Machine…') },
+      machine => askPolicies(machine, model, trans)
     );
     add(
       CommandIDs.openNotebook,
@@ -125,7 +131,7 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(CommandIDs.cancelStart, {
       label: trans.__('Cancel'),
       describedBy: { args: MACHINE_ARGS },
-      execute: args => cancelStart(String(args['name']), model).catch(showFailure)
+      execute: args => cancelStart(String(args['name']), model, trans).catch(showFailure)
     });
     app.commands.addCommand(CommandIDs.refresh, {
       label: trans.__('Refresh Machines'),
@@ -136,12 +142,13 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
   }
 };
 
-/** Cancel what brings a machine up, whoever asked for it. */
-async function cancelStart(name: string, model: ICloudML): Promise<void> {
+/** Cancel what brings a machine up, whoever asked for it; one that connects by itself can only be stopped. */
+async function cancelStart(name: string, model: ICloudML, trans: TranslationBundle): Promise<void> {
   const operations = await model.client.listOperations();
   const running = operations.filter(each => each.target === name && each.state === 'running');
-  if (running.length === 0) {
-    await model.client.act(name, 'stop');
+  const machine = model.machine(name);
+  if (running.length === 0 && machine) {
+    await askStop(machine, model, trans);
   }
   await Promise.all(running.map(each => model.client.cancelOperation(each.id)));
 }

@@ -155,7 +155,8 @@ export class CloudMLModel implements IDisposable {
       this._machines = after;
       this._changed.emit();
     }
-    if (!before || (after && before.state !== event.state) || event.removed) {
+    // An event that is no step of a start may tell of anything, also of what it does not carry: a new name, a policy.
+    if (!before || event.removed || (after && (!event.step || before.state !== event.state))) {
       this._settle();
     }
   }

@@ -32,6 +32,7 @@ export namespace CommandIDs {
   export const checkMachine = 'cloudml:check-machine';
   export const removeMachine = 'cloudml:remove-machine';
   export const openNotebook = 'cloudml:open-notebook';
+  export const changeMachine = 'cloudml:change-machine';
   export const copyAddress = 'cloudml:copy-address';
   export const cancelStart = 'cloudml:cancel-start';
 }

@@ -49,7 +49,14 @@ export interface IMachine {
   readonly info: IMachineInfo | null;
   readonly kernels: number;
   readonly version: number;
+  /** Seconds after which an idle kernel ends; null is never. */
+  readonly cull_idle_s: number | null;
+  /** Kernels that are kept started and waiting. */
+  readonly prewarm: number;
 }
+
+/** What a user may change of a machine. */
+export type MachineChange = Pick<IMachine, 'label' | 'cull_idle_s' | 'prewarm'>;
 
 export type KernelState = 'connected' | 'reconnecting' | 'starting' | 'ended';
 

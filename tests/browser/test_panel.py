@@ -99,6 +99,23 @@ def test_rows_are_reached_and_opened_by_keyboard(view: View) -> None:
     expect(view.machine_button).to_contain_text("This machine running", timeout=30_000)
 
 
+def test_settings_of_a_machine_are_changed(view: View, lab: Lab) -> None:
+    panel = view.panel()
+    panel.get_by_role("button", name="Actions for This machine").click()
+    view.page.get_by_role("menuitem", name="Settings…").click()
+    dialog = view.page.get_by_role("dialog", name="Settings of This machine")
+    dialog.get_by_label("Name shown").fill("My laptop")
+    dialog.get_by_label("End idle kernels after").select_option("2 h")
+    dialog.get_by_label("Kernels kept ready").select_option("1")
+    dialog.get_by_role("button", name="Save").click()
+    expect(view.row("local")).to_contain_text("My laptop")
+    _, machine = lab.request("GET", "cloudml/api/v1/machines/local")
+    assert (machine["cull_idle_s"], machine["prewarm"]) == (7200, 1)
+    before = {"label": "This machine", "cull_idle_s": None, "prewarm": 0}
+    lab.request("PATCH", "cloudml/api/v1/machines/local", before)
+    expect(view.row("local")).to_contain_text("This machine", timeout=30_000)
+
+
 def test_check_shows_each_step(view: View) -> None:
     panel = view.panel()
     panel.get_by_role("button", name="Actions for This machine").click()

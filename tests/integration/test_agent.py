@@ -136,6 +136,19 @@ def test_a_running_process_cannot_be_forgotten_and_an_unknown_one_is_named(
         link.call("no-such-method")
 
 
+def test_a_command_works_in_the_folder_that_was_asked_for_or_is_refused(link: CutLink) -> None:
+    home = link.info["home"]
+    assert link.run(["pwd"]).stdout.decode().strip() == os.path.realpath(home)
+    assert link.run(["pwd"], cwd=".cache").stdout.decode().strip().endswith("/.cache")
+    with pytest.raises(AgentError, match="/no/such/folder: no folder to work in"):
+        link.run(["pwd"], cwd="/no/such/folder")
+    # A notebook's kernel starts all the same: the first folder of several that is there.
+    row = link.call(
+        "start", argv=["pwd"], kind="command", cwd=["/no/such/folder", "/"], stdin=False
+    )
+    assert row["cwd"] == "/"
+
+
 def test_a_kernel_kept_ready_moves_to_the_folder_and_environment(
     link: CutLink, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

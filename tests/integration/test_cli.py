@@ -371,6 +371,12 @@ def test_the_first_contact_gives_the_fingerprint_and_the_command_that_accepts_it
     assert checked["steps"][-1]["step"] == "a kernel starts and computes"
     assert all(step["ok"] for step in checked["steps"])
 
+    changed = home.json("machine", "set", "box-2", "--label", "Box", "--cull-idle", "2h")
+    assert (changed["label"], changed["cull_idle_s"], changed["prewarm"]) == ("Box", 7200, 0)
+    home.run("machine", "set", "box-2", "--cull-idle", "never")
+    assert home.json("machine", "show", "box-2")["cull_idle_s"] is None
+    assert "--prewarm" in home.run("machine", "set", "box-2", check=1).stderr
+
     home.run("machine", "stop", "box-2")
     assert home.json("machine", "show", "box-2")["state"] == "stopped"
     assert "start it" in home.run("run", "--on", "box-2", "--", "true", check=1).stderr
