@@ -375,7 +375,7 @@ def test_the_first_contact_gives_the_fingerprint_and_the_command_that_accepts_it
     assert (changed["label"], changed["cull_idle_s"], changed["prewarm"]) == ("Box", 7200, 0)
     home.run("machine", "set", "box-2", "--cull-idle", "never")
     assert home.json("machine", "show", "box-2")["cull_idle_s"] is None
-    assert "--prewarm" in home.run("machine", "set", "box-2", check=1).stderr
+    assert "--prewarm" in home.run("machine", "set", "box-2", check=2).stderr
 
     home.run("machine", "stop", "box-2")
     assert home.json("machine", "show", "box-2")["state"] == "stopped"
@@ -564,6 +564,9 @@ def test_hostile_words_that_are_allowed_are_taken_literally(
     code = "import os, sys; sys.stdout.write(sys.argv[1] + os.environ['W'])"
     for word in HOSTILE[:-1]:
         options = ["--on", "box-2", f"--cwd={word}", "--env", f"W={word}"]
+        refused = home.run("run", *options, "--", "true", check=1).stderr
+        assert "no folder to work in" in refused
+        (host.root / "home/ada" / word).mkdir(parents=True)
         done = home.run("run", *options, "--", "python3", "-c", code, word)
         assert done.stdout == word + word
         home.run("run", "--on", "box-2", "--", word, check=1)
