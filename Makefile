@@ -13,6 +13,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 ARGS ?=
+# Two files of tests at a time, in order: most of them wait for a clock or a network.
+PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 export PYTHON VENV
 export PATH := $(BIN):$(PATH):/usr/sbin:/sbin
 
@@ -36,7 +38,7 @@ lab: $(VENV)/.lab
 test: $(VENV)/.dev
 	tools/install_os_packages.sh
 	$(MAKE) --no-print-directory assets
-	pytest $(ARGS)
+	pytest $(PARALLEL) $(ARGS)
 
 check: $(VENV)/.dev $(MODULES)
 	ruff check .

@@ -8,7 +8,7 @@ import shutil
 import signal
 from typing import Literal
 
-from .commands import sh, wait_until
+from .commands import CommandFailed, sh, wait_until
 from .host import Machine
 from .image import new_host_key
 
@@ -96,9 +96,17 @@ class Host(Machine):
         self.cgroup.limit_memory(limit)
 
     def fill_disk(self, leave: int = 0) -> None:
-        """Fill the disk up to `leave` bytes."""
-        free = shutil.disk_usage(self.disk).free
-        sh("fallocate", "-l", str(max(1, free - leave)), self.disk / BALLAST)
+        """Fill the disk up to `leave` bytes, whoever writes to it meanwhile."""
+
+        def filled() -> bool:
+            size = max(1, shutil.disk_usage(self.disk).free - leave)
+            try:
+                sh("fallocate", "-l", str(size), self.disk / BALLAST)
+            except CommandFailed:  # it has less by now
+                return False
+            return True
+
+        wait_until(filled, f"the disk of {self.name} to be full")
 
     def free_disk(self) -> None:
         """Take the filling away."""

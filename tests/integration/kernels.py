@@ -75,6 +75,14 @@ class Talk:
         assert reply["content"]["status"] == "ok", reply["content"]
         return "".join(text)
 
+    def settle(self) -> None:
+        """Wait until a kernel that was interrupted takes requests: it aborts those that come too soon."""
+
+        def taken() -> bool:
+            return bool(self.reply(self.client.execute(""))["content"]["status"] == "ok")
+
+        wait_for(taken, "a request that is not aborted")
+
     def messages(self, msg_id: str, timeout: float = 60.0) -> list[Message]:
         """The IOPub messages of a request, up to its idle."""
         found = []

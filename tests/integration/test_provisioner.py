@@ -94,6 +94,7 @@ def test_interrupt_reaches_the_kernel_and_its_children(kernel: tuple[Any, Talk])
     wait_for(lambda: children_of(pid_of(manager)), "the child")
     manager.interrupt_kernel()
     assert talk.reply(msg_id, 20)["content"]["ename"] == "KeyboardInterrupt"
+    talk.settle()
     wait_for(lambda: not children_of(pid_of(manager)), "the child's end")
 
 

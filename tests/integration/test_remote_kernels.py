@@ -94,6 +94,7 @@ def test_stdin_and_interrupt(kernel: tuple[Any, Talk]) -> None:
     talk.begun(msg_id)
     manager.interrupt_kernel()
     assert talk.reply(msg_id)["content"]["ename"] == "KeyboardInterrupt"
+    talk.settle()
 
 
 def test_large_buffers_come_whole(kernel: tuple[Any, Talk]) -> None:
