@@ -98,10 +98,12 @@ class JSONReader:
 class Pipe:
     """A non-blocking descriptor (or two) with a read buffer and an outbox. Subclasses say how bytes are cut into items."""
 
+    read_size = READ_SIZE  # of the buffer while nothing larger is under way
+
     def __init__(self, fd: int, out_fd: int | None = None) -> None:
         self.fd = fd
         self.out_fd = fd if out_fd is None else out_fd
-        self.buf: Any = bytearray(READ_SIZE)  # of a subclass: memory of a fixed size
+        self.buf: Any = bytearray(self.read_size)  # of a subclass: memory of a fixed size
         self.start = self.scan = self.end = 0
         self.out: collections.deque[Buffer] = collections.deque()
         self.blocked = False
@@ -160,8 +162,8 @@ class Pipe:
             self.start, self.end = 0, len(tail)
         if self.end == len(self.buf):
             self.buf += bytes(len(self.buf))
-        elif not self.end and len(self.buf) > READ_SIZE:
-            self.buf = bytearray(READ_SIZE)
+        elif not self.end and len(self.buf) > self.read_size:
+            self.buf = bytearray(self.read_size)
         return items
 
     def cut(self) -> list[Any]:

@@ -15,6 +15,7 @@ from .carrier import KEEPALIVE, SILENCE
 
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 _LOG = "jupyter_cloudml.paramiko"
+READ_AHEAD = 1 << 18  # bytes
 
 # It logs each cut as an error with a traceback; the link reports it as what it is.
 if logging.getLogger(_LOG).level == logging.NOTSET:
@@ -41,6 +42,7 @@ class WatchedStream:
         self.stream = stream
         self.silent = False  # it was given up
         self.transport: Transport | None = None
+        self._received = memoryview(b"")
         self._heard = self._moved = self._asked = time.monotonic()
         self._unanswered: float | None = None
         self._gone = False
@@ -50,14 +52,20 @@ class WatchedStream:
         return self._gone  # paramiko looks at this name of a socket
 
     def recv(self, nbytes: int) -> bytes:
-        """Receive. Raises TimeoutError as a socket does, ConnectionError when the other end is given up."""
-        try:
-            data = self.stream.recv(nbytes)
-        except TimeoutError:
-            self._watch()
-            raise
-        self._heard = time.monotonic()
-        self._unanswered = None
+        """Receive. Raises TimeoutError as a socket does, ConnectionError when the other end is given up.
+
+        paramiko asks for the head and the body of each packet. Each time it would let go of the interpreter's lock, and wait until the
+        link's thread gives it back: so much is read at once, and given out by the piece.
+        """
+        if not self._received:
+            try:
+                self._received = memoryview(self.stream.recv(max(nbytes, READ_AHEAD)))
+            except TimeoutError:
+                self._watch()
+                raise
+            self._heard = time.monotonic()
+            self._unanswered = None
+        data, self._received = bytes(self._received[:nbytes]), self._received[nbytes:]
         return data
 
     def send(self, data: bytes) -> int:
