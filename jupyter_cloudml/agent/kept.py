@@ -109,6 +109,9 @@ class KeptPeer(zmtp.Peer):
     def take(self) -> list[zmtp.Item]:
         return self.cut()
 
+    def _piece(self, upto: int) -> Any:
+        return self.buf[self.start : upto]  # no copy: it stays where it is until settle()
+
     def settle(self, seq: int) -> None:
         """All items so far are in the journal, whose newest record is ``seq``."""
         if self.start == self.end:

@@ -33,6 +33,7 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 CONNECTION_FILE = "connection.json"  # kept, for the agent after this one
 JOIN_EVERY = 0.005  # seconds between two looks for the sockets of a kernel that starts
 JOIN_SLOWLY = 0.2
+PIECE = b"\0"  # stands for a part of a large message, of which nothing can be told
 
 
 class Kernel:
@@ -183,13 +184,14 @@ class Kernel:
     def _take(self, channel: int, peer: zmtp.Peer, items: list[zmtp.Item]) -> None:
         for flags, data in items:
             self.journal.append(channel, flags, data, self.taken)
+        if channel == IOPUB and items:
+            flags, data = items[-1]
+            self.last_iopub = bytes(data) if flags == WHOLE else PIECE
         peer.settle(self.journal.seq)
         if not items:
             return
-        if channel == IOPUB:
-            self.last_iopub = items[-1][1]
-            if self.warning is not None:
-                self._warn(items[-1][1])
+        if channel == IOPUB and self.warning is not None:
+            self._warn(self.last_iopub)
         self.last_activity_ms = now_ms()
         self.said(self)
 

@@ -216,9 +216,12 @@ class Peer(Pipe):
 
     def _emit(self, items: list[Item], upto: int, ends: int) -> None:
         if upto > self.start:
-            items.append((self._begins | ends, bytes(memoryview(self.buf)[self.start : upto])))
+            items.append((self._begins | ends, self._piece(upto)))
             self._begins = BEGINS if ends else 0
             self.start = upto
+
+    def _piece(self, upto: int) -> bytes:
+        return bytes(memoryview(self.buf)[self.start : upto])
 
     def settle(self, seq: int) -> None:
         """All items so far are in the journal, whose newest record is ``seq``: see kept.py."""
