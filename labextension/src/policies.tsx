@@ -1,5 +1,6 @@
 import { Dialog, ReactWidget } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
+import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { titledDialog } from './dialogs';
@@ -63,9 +64,8 @@ class PoliciesForm extends ReactWidget implements Dialog.IBodyWidget<MachineChan
           onChange={event => this._set({ label: event.target.value.trim() || label })}
         />
         <label htmlFor="jp-cloudml-idle">{trans.__('End idle kernels after')}</label>
-        <select
+        <HTMLSelect
           id="jp-cloudml-idle"
-          className="jp-mod-styled"
           defaultValue={cull_idle_s ?? ''}
           aria-describedby="jp-cloudml-idle-hint"
           onChange={event => this._set({ cull_idle_s: Number(event.target.value) || null })}
@@ -80,14 +80,13 @@ class PoliciesForm extends ReactWidget implements Dialog.IBodyWidget<MachineChan
                   : trans.__('%1 h', seconds / HOUR)}
               </option>
             ))}
-        </select>
+        </HTMLSelect>
         <p id="jp-cloudml-idle-hint" className="jp-cloudml-hint">
           {trans.__('Their outputs stay; their variables are lost.')}
         </p>
         <label htmlFor="jp-cloudml-prewarm">{trans.__('Kernels kept ready')}</label>
-        <select
+        <HTMLSelect
           id="jp-cloudml-prewarm"
-          className="jp-mod-styled"
           defaultValue={prewarm}
           aria-describedby="jp-cloudml-prewarm-hint"
           onChange={event => this._set({ prewarm: Number(event.target.value) })}
@@ -97,7 +96,7 @@ class PoliciesForm extends ReactWidget implements Dialog.IBodyWidget<MachineChan
               {count}
             </option>
           ))}
-        </select>
+        </HTMLSelect>
         <p id="jp-cloudml-prewarm-hint" className="jp-cloudml-hint">
           {trans.__('A notebook that starts takes one at once. Each needs memory.')}
         </p>

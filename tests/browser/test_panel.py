@@ -107,6 +107,7 @@ def test_settings_of_a_machine_are_changed(view: View, lab: Lab) -> None:
     dialog.get_by_label("Name shown").fill("My laptop")
     dialog.get_by_label("End idle kernels after").select_option("2 h")
     dialog.get_by_label("Kernels kept ready").select_option("1")
+    view.picture("settings")
     dialog.get_by_role("button", name="Save").click()
     expect(view.row("local")).to_contain_text("My laptop")
     _, machine = lab.request("GET", "cloudml/api/v1/machines/local")
