@@ -35,7 +35,7 @@ class Size:
     batches: int = 10
     starts: int = 7
     scale: float = 1.0
-    bulk: int = 5
+    bulk: int = 9
     lines: int = 20_000
     kills: int = 20
     cut_s: float = 30.0
