@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ READ_S = 0.1
 PIECE = 1 << 18
 PATIENCE_S = 10.0  # from an interrupt to the end by force
 FORCE_S = 5.0
+PASSED_ON = 2  # signals; the next one stops waiting
 BROKEN_PIPE = 128 + 13
 
 
@@ -59,30 +61,54 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
+class _NobodyWaits(Exception):
+    """Whoever runs this has interrupted it for the third time."""
+
+
 class Session:
     """One command as this terminal sees it."""
 
     def __init__(self, process: RemoteProcess, machine: str) -> None:
         self._process = process
         self._machine = machine
-        self._signals: list[int] = []
-        self._passed_on = 0
-        self._force_at: float | None = None
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._noted = 0
+        self._writing = False
         self._streams = {False: sys.stdout.buffer, True: sys.stderr.buffer}
 
     def follow(self) -> int:
         """Pass everything on until the command has ended; return the exit status."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(number, self._note) for number in numbers]
-        threading.Thread(target=_feed, args=(self._process,), daemon=True).start()
+        for work in (lambda: _feed(self._process), self._pass_signals_on):
+            threading.Thread(target=work, daemon=True).start()
         try:
             return self._follow()
+        except _NobodyWaits:
+            render.say(
+                f"{self._machine} does not answer: the command may go on there. "
+                "See `jupyter cloudml stop --all`."
+            )
+            return INTERRUPTED
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signals.append(number)
+        self._signals.put(number)
+        self._noted += 1
+        if self._writing and self._noted > PASSED_ON:
+            raise _NobodyWaits  # out of a write that nobody reads
+
+    def _pass_signals_on(self) -> None:
+        """Pass the first as it is and the second as an end by force: on a thread, as a write may wait for its reader."""
+        self._process.signal(self._signals.get())
+        try:
+            self._signals.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            self._process.stop(FORCE_S)
+            self._signals.get()
+        self._process.stop(FORCE_S)
 
     def _follow(self) -> int:
         while True:
@@ -99,36 +125,20 @@ class Session:
                 if said.exit.get("oom"):
                     render.say(f"{self._machine}: {said.exit.get('reason')}")
                 return said.status
-            if self._interrupted():
-                return INTERRUPTED
+            if self._noted > PASSED_ON:
+                raise _NobodyWaits
 
     def _write(self, said: Output) -> None:
         stream = self._streams[said.stderr]
-        stream.write(said.data)
-        stream.flush()
-
-    def _interrupted(self) -> bool:
-        """Pass signals on: the first as it is, the second as an end by force. True when nobody waits any longer."""
-        while self._passed_on < len(self._signals):
-            number, self._passed_on = self._signals[self._passed_on], self._passed_on + 1
-            if self._passed_on == 1:
-                self._process.signal(number)
-                self._force_at = time.monotonic() + PATIENCE_S
-            elif self._passed_on == 2:
-                self._end_by_force()
-            else:
-                render.say(
-                    f"{self._machine} does not answer: the command may go on there. "
-                    "See `jupyter cloudml stop --all`."
-                )
-                return True
-        if self._force_at is not None and time.monotonic() > self._force_at:
-            self._end_by_force()
-        return False
-
-    def _end_by_force(self) -> None:
-        self._force_at = None
-        self._process.stop(FORCE_S)
+        self._writing = True
+        try:
+            stream.write(said.data)
+            stream.flush()
+        except _NobodyWaits:
+            _drop(stream.fileno())  # or the end of this process waits for the reader, too
+            raise
+        finally:
+            self._writing = False
 
     def _reader_gone(self) -> int:
         """End the command when nobody reads its output, as a pipe here would."""
@@ -139,7 +149,7 @@ class Session:
             if isinstance(self._process.read(READ_S), Ended):
                 self._process.forget()
                 break
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop(sys.stdout.fileno())
         return BROKEN_PIPE
 
     def _tell_link(self, change: LinkChange) -> None:
@@ -148,6 +158,11 @@ class Session:
             why = f" ({cause.message})" if cause and not change.up else ""
             text = "connected again" if change.up else f"no connection{why}; the command goes on"
             render.say(f"{self._machine}: {text}")
+
+
+def _drop(stream: int) -> None:
+    """Send what is still to be written there nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def _feed(process: RemoteProcess) -> None:

@@ -173,6 +173,29 @@ def test_a_command_that_ignores_ctrl_c_is_ended_by_the_second(home: Home) -> Non
     wait_until(lambda: not psutil.pid_exists(pid), "the end of the command")
 
 
+def test_ctrl_c_reaches_a_command_whose_output_nobody_reads_now(home: Home) -> None:
+    process = home.start(*on_local("sh", "-c", "echo $$; exec yes"))
+    pid = int(read_until(process, b"\n").split()[0])
+    before = 0
+
+    def stuck() -> bool:
+        nonlocal before
+        before, written = psutil.Process(pid).io_counters().write_chars, before
+        return before == written > 30_000_000
+
+    wait_until(stuck, "a command that waits for its reader")
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: not psutil.pid_exists(pid), "the end of the command")
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)  # of two that come at once a process sees one
+    try:
+        assert process.wait(LIMIT_S) == 130  # although there is more to write
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_signal_is_told_as_a_shell_tells_it(home: Home) -> None:
     home.run(*on_local("sh", "-c", "kill -TERM $$"), check=128 + signal.SIGTERM)
 
