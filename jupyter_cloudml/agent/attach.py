@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from . import sockets
 from .handover import own_package, program
 
 START_LIMIT = 20.0  # seconds
@@ -39,7 +40,7 @@ def spawn(base: Path, digest: str) -> None:
 
 def connect(base: Path, digest: str) -> socket.socket:
     """A connected socket to the agent, which is started if need be. Raises OSError or TimeoutError."""
-    path = base / "ctl"
+    path = sockets.control(base)
     deadline = time.monotonic() + START_LIMIT
     started = 0.0
     while True:

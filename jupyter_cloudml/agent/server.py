@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from . import gauges, handover, hosts_program, kept, process
+from . import gauges, handover, hosts_program, kept, process, sockets
 from .connection import Connection
 from .keeper import Keeper, keep
 from .loop import Loop
@@ -28,7 +28,6 @@ JSON = dict[str, Any]
 REMEMBERED = 256  # answers kept, for a client that asks again after a cut
 LOCK_PATIENCE = 1.0  # seconds; the keeper of an agent that has just left is about to go
 LEAVE_AFTER = 60.0  # seconds without a process and without a client
-SOCKET_PATH_LIMIT = 90  # of 107 bytes: room for the name of a socket
 
 
 class RPCError(Exception):
@@ -65,7 +64,7 @@ class Agent:
     # -- start ---------------------------------------------------------------------------------------------------------------------------
     def _listen(self) -> None:
         self.listener = socket.socket(socket.AF_UNIX)
-        path = self.base / "ctl"
+        path = sockets.control(self.base)
         path.unlink(missing_ok=True)
         self.listener.bind(str(path))
         self.listener.listen(16)
@@ -232,7 +231,7 @@ class Agent:
             write_json(folder / "spec.json", spec)
             owned = Owned(self, Process(folder, spec))
             env = {**os.environ, **{str(k): str(v) for k, v in (params.get("env") or {}).items()}}
-            owned.launch(spec, env, cwd, self._sockets(folder), key_of(params))
+            owned.launch(spec, env, cwd, sockets.of_kernel(folder), key_of(params))
         except (OSError, ValueError) as exc:
             shutil.rmtree(folder, ignore_errors=True)
             if getattr(exc, "errno", None) == errno.ENOSPC:
@@ -241,18 +240,6 @@ class Agent:
             raise RPCError("cannot_start", f"{spec['argv'][0]}: {why}") from exc
         self.owned[process_id] = owned
         return owned
-
-    @staticmethod
-    def _sockets(folder: Path) -> str:
-        path = str(folder / "k")
-        if len(os.fsencode(path)) < SOCKET_PATH_LIMIT:
-            return path
-        short = Path("/tmp") / f"cloudml-{os.getuid()}"  # noqa: S108 - its owner and mode are checked
-        short.mkdir(mode=0o700, exist_ok=True)
-        status = short.lstat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o077:
-            raise OSError(1, "not a private folder", str(short))
-        return str(short / folder.name)
 
     def signal(self, id: str, signum: int, group: bool = True) -> None:
         """Send a signal."""
@@ -306,7 +293,7 @@ class Agent:
 
     def _leave(self) -> None:
         self.loop.running = False
-        (self.base / "ctl").unlink(missing_ok=True)
+        sockets.control(self.base).unlink(missing_ok=True)
 
     def _housekeeping(self) -> None:
         for owned in self.owned.values():

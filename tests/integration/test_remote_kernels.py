@@ -165,3 +165,24 @@ def test_a_kernel_killed_for_memory_is_said_to_be_so(machines: Machines, far: Ho
         view = provisioner.find(manager.kernel_id)
         assert view is not None and view.cause is not None and view.exit is not None
         assert view.exit["oom"] is True and view.cause.startswith("ended for memory (peak 0."), view
+
+
+def test_a_home_folder_whose_path_is_too_long_for_a_socket(
+    machines: Machines, box: Box, identity: Identity
+) -> None:
+    host = box.host()
+    home = f"/home/{'long' * 30}"
+    host.run(
+        ["sh", "-c", f"mv /home/ada {home} && sed -i 's#/home/ada:#{home}:#' /etc/passwd"], "root"
+    )
+    machines.add_ssh(
+        "deep",
+        SSHTarget(
+            host.address, user="ada", identity=str(identity.private), host_key=host.fingerprint
+        ),
+    )
+    with started("cloudml-deep") as (_, talk):
+        where = talk.run("import os; print(os.path.expanduser('~'))")
+    assert where == f"{home}\n"
+    machines.remove("deep", stop_processes=True)
+    box.destroy(host)

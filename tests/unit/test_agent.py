@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_cloudml.agent import hosts_program
+from jupyter_cloudml.agent import hosts_program, sockets
 from jupyter_cloudml.agent.command import BACKLOG
 from jupyter_cloudml.agent.connection import Connection
 from jupyter_cloudml.agent.keeper import Keeper
@@ -218,6 +218,22 @@ def test_a_client_that_has_gone_before_it_was_greeted_is_not_counted(agent: Agen
     turn(agent, lambda: descriptors() > before)
     turn(agent, lambda: descriptors() == before)
     assert agent.connections == set()
+
+
+def test_another_users_folder_of_tmp_is_not_used_for_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = 10**9 + os.getpid()
+    folder = Path(f"/tmp/cloudml-{user}")
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    folder.mkdir(mode=0o700)
+    try:
+        for place in (sockets.control, sockets.of_kernel):
+            assert str(place(Path("/home/a"))).startswith("/home/a/")
+            with pytest.raises(OSError, match="not a private folder"):
+                place(tmp_path / ("x" * 100))
+    finally:
+        folder.rmdir()
 
 
 def test_a_full_pipe_is_looked_at_by_one_timer(agent: Agent) -> None:
