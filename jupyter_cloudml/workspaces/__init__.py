@@ -1,0 +1,1 @@
+"""Code that follows a notebook: exact snapshots of a folder."""

@@ -1,0 +1,81 @@
+"""Which files a folder of code consists of: what git knows and what it does not know yet, without what is ignored."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .git import Git, excludes_file
+
+DEPTH = 20  # of repositories inside repositories
+KNOWN = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A regular file or a symbolic link; `path` is relative, with slashes, as the bytes that the disk has."""
+
+    path: bytes
+    size: int
+
+
+def files(folder: Path, empty: Git) -> Iterator[Found]:
+    """Yield the files of a folder, in git's order; those of submodules and of repositories inside are files of it as well.
+
+    `empty` is a repository of ours with an empty index and `folder` as its work tree, for a folder that has none. Raises GitError.
+    """
+    yield from _under(folder, b"", empty, 0)
+
+
+def _under(folder: Path, prefix: bytes, empty: Git, depth: int) -> Iterator[Found]:
+    linked: dict[str, bool] = {}
+    for path in _listed(folder, empty):
+        name = os.fsdecode(path.rstrip(b"/"))
+        found = _look(folder, name, linked)
+        if found is None:
+            continue
+        if stat.S_ISDIR(found.st_mode):
+            if depth < DEPTH and os.path.lexists(folder / name / ".git"):
+                yield from _under(
+                    folder / name, prefix + os.fsencode(name) + b"/", empty, depth + 1
+                )
+        elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+            yield Found(prefix + path, found.st_size)
+
+
+def _listed(folder: Path, empty: Git) -> list[bytes]:
+    git = Git(folder)
+    if not _is_repository(git):
+        git = Git(folder, empty.git_dir, {**empty.options, "core.excludesFile": excludes_file()})
+    return [path for path in git.run(*KNOWN).split(b"\0") if path]
+
+
+def _is_repository(git: Git) -> bool:
+    """Whether the folder is one or in one; a folder that the repository around it ignores stands for itself."""
+    inside = git.ask("rev-parse", "--is-inside-work-tree", "--show-prefix")
+    if inside is None or not inside.startswith("true"):
+        return False
+    return inside.endswith("\n") or inside == "true" or git.ask("check-ignore", ".") is None
+
+
+def _look(folder: Path, name: str, linked: dict[str, bool]) -> os.stat_result | None:
+    """Return the status of a file; None when it is gone, or a link is on the way to it. `linked` remembers folders."""
+    above, _, _ = name.rpartition("/")
+    try:
+        if above and _behind_link(folder, above, linked):
+            return None
+        return os.lstat(folder / name)
+    except OSError:
+        return None
+
+
+def _behind_link(folder: Path, name: str, linked: dict[str, bool]) -> bool:
+    if name not in linked:
+        above, _, _ = name.rpartition("/")
+        linked[name] = bool(above and _behind_link(folder, above, linked)) or stat.S_ISLNK(
+            os.lstat(folder / name).st_mode
+        )
+    return linked[name]

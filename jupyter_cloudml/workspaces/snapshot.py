@@ -1,0 +1,248 @@
+"""A snapshot: the exact tree of a folder of code, with what is committed, changed and untracked, and without what is ignored.
+
+It is kept in a repository of ours. The user's own, where there is one, is read and never written. Files are taken as their bytes: no filter
+(LFS among them), no change of line ends. Folders with nothing in them, sockets, pipes and devices are not part of it, as with git.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from ..errors import CloudMLError
+from .git import Git
+from .listing import Found, files
+
+SIZE_LIMIT = 50 << 20  # bytes; larger files are asked about
+# Our info/attributes come before every .gitattributes of the folder: see gitattributes(5).
+VERBATIM = "* -text !eol -filter -ident !working-tree-encoding -diff -merge\n"
+OPTIONS = {"core.bare": "false", "core.looseCompression": "1", "core.fsync": "none"}
+LFS = b"version https://git-lfs.github.com/spec/"
+GITLINK = b"160000"
+REF = "refs/heads/snapshots"
+NOBODY = "jupyter-cloudml"
+CODE, EMPTY = "code.git", "empty.git"
+
+
+class LargeFiles(CloudMLError):
+    """Files over the limit that nobody has decided about; `details` has each path and size."""
+
+    code = "large_files"
+    status = 409
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A tree as it was taken. `base_commit`, `branch` and `url` are the user's repository's, None where there is none.
+
+    `changed` counts the files that differ from the base commit; None without one.
+    """
+
+    commit: str
+    tree: str
+    taken_ms: int
+    base_commit: str | None = None
+    branch: str | None = None
+    url: str | None = None
+    changed: int | None = None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is anything that the base commit has not."""
+        return self.changed != 0
+
+
+class Snapshots:
+    """The snapshots of one folder, in the folder `state`. For one thread and process at a time: its workspace has the lock."""
+
+    def __init__(self, state: Path, folder: Path) -> None:
+        self._state, self._folder = state, folder
+        self._git = Git(folder, state / CODE, OPTIONS)
+        self._empty = Git(folder, state / EMPTY, OPTIONS)
+
+    def take(
+        self, *, send: Collection[str] = (), leave: Collection[str] = (), limit: int = SIZE_LIMIT
+    ) -> Snapshot:
+        """Take a snapshot; the newest one again where nothing has changed. Raises GitError, LargeFiles.
+
+        Files over `limit` bytes have to be named, to be taken (`send`) or not (`leave`).
+        """
+        self._make()
+        found = [each for each in files(self._folder, self._empty) if _name(each) not in leave]
+        large = [each for each in found if each.size > limit and _name(each) not in send]
+        if large:
+            raise _too_large(large, limit)
+        tree = self._write_tree([each.path for each in found])
+        newest = self.newest()
+        base = _Base.of(self._folder)
+        if newest and newest.tree == tree and newest.base_commit == base.commit:
+            return newest
+        return self._keep(tree, base, newest)
+
+    def newest(self) -> Snapshot | None:
+        """Return the newest one, None before the first."""
+        try:
+            return Snapshot(**json.loads((self._state / "snapshot.json").read_bytes()))
+        except FileNotFoundError:
+            return None
+
+    def _make(self) -> None:
+        for bare in (self._state / CODE, self._state / EMPTY):
+            if (bare / "info" / "attributes").exists():
+                continue
+            self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            Git(self._state).run("init", "--quiet", "--bare", "--template=", "--", str(bare))
+            (bare / "info").mkdir(exist_ok=True)
+            (bare / "info" / "attributes").write_text(VERBATIM)
+
+    def _write_tree(self, paths: list[bytes]) -> str:
+        listed = self._state / "listed"
+        before = set(listed.read_bytes().split(b"\0")) if listed.exists() else set()
+        if gone := before.difference(paths) - {b""}:
+            self._git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_lines(gone))
+        self._git.run(
+            "update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=_lines(paths)
+        )
+        _write(listed, _lines(paths))
+        return self._git.run("write-tree").decode().strip()
+
+    def _keep(self, tree: str, base: _Base, newest: Snapshot | None) -> Snapshot:
+        changed = self._changed(base, tree)
+        notes = [
+            f"Base-Commit: {base.commit or 'none'}",
+            f"Dirty: {'no' if changed == 0 else 'yes'}",
+        ]
+        message = "Snapshot\n\n" + "\n".join(notes) + "\n"
+        words = ["commit-tree", *(["-p", newest.commit] if newest else []), "-F", "-", tree]
+        who = {
+            f"GIT_{role}_{part}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for part, value in (("NAME", NOBODY), ("EMAIL", f"{NOBODY}@localhost"))
+        }
+        commit = self._git.run(*words, stdin=message.encode(), env=who).decode().strip()
+        self._git.run("update-ref", REF, commit)
+        taken = Snapshot(
+            commit, tree, time.time_ns() // 1_000_000, base.commit, base.branch, base.url, changed
+        )
+        _write(self._state / "snapshot.json", json.dumps(asdict(taken)).encode())
+        return taken
+
+    def _changed(self, base: _Base, tree: str) -> int | None:
+        """Count the files that differ from the base commit; a submodule counts as one when it is at another commit."""
+        if base.tree is None:
+            return None
+        if base.tree == tree:
+            return 0
+        raw = self._git.run(
+            "diff-tree", "-r", "-z", "--no-renames", "--raw", base.tree, tree,
+            env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(base.objects)},
+        )  # fmt: skip
+        changes = list(_parsed(raw))
+        modules = {c.path for c in changes if c.old_mode == GITLINK}
+        other = [c for c in changes if not _is_in(c.path, modules)]
+        moved = [m for m in modules if _head(self._folder, m) not in (None, _of(changes, m).old)]
+        return len(moved) + sum(not self._is_lfs(change, base) for change in other)
+
+    def _is_lfs(self, change: _Change, base: _Base) -> bool:
+        """Whether a file is what the pointer in the base commit stands for."""
+        if not int(change.old, 16) or not int(change.new, 16):
+            return False
+        there = Git(self._folder).run("cat-file", "blob", change.old) if base.commit else b""
+        if not there.startswith(LFS) or len(there) > 1024:
+            return False
+        content = hashlib.sha256(self._git.run("cat-file", "blob", change.new)).hexdigest()
+        return f"oid sha256:{content}".encode() in there
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The commit that the user's repository is at."""
+
+    commit: str | None = None
+    tree: str | None = None
+    branch: str | None = None
+    url: str | None = None
+    objects: Path | None = None
+
+    @classmethod
+    def of(cls, folder: Path) -> _Base:
+        git = Git(folder)
+        # One question: each start of git is milliseconds.
+        told = git.ask(
+            "rev-parse", "--path-format=absolute", "--show-prefix", "--git-path", "objects",
+            "HEAD", "HEAD:./", "--symbolic-full-name", "HEAD",
+        )  # fmt: skip
+        if told is None:
+            return cls()
+        _, objects, commit, tree, branch = told.split("\n")
+        url = git.ask("config", "--get", "remote.origin.url")
+        name = branch.removeprefix("refs/heads/") if branch.startswith("refs/heads/") else None
+        return cls(commit, tree, name, _without_password(url), Path(objects))
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One path of `git diff-tree --raw`: `old` and `new` are blobs, all zeros where it is not there."""
+
+    path: bytes
+    old_mode: bytes
+    old: str
+    new: str
+
+
+def _parsed(raw: bytes) -> Iterator[_Change]:
+    fields = raw.split(b"\0")
+    for head, path in zip(fields[::2], fields[1::2], strict=False):
+        old_mode, _, old, new, _ = head.removeprefix(b":").split(b" ")
+        yield _Change(path, old_mode, old.decode(), new.decode())
+
+
+def _is_in(path: bytes, folders: set[bytes]) -> bool:
+    return any(path == folder or path.startswith(folder + b"/") for folder in folders)
+
+
+def _of(changes: list[_Change], path: bytes) -> _Change:
+    return next(change for change in changes if change.path == path and change.old_mode == GITLINK)
+
+
+def _head(folder: Path, module: bytes) -> str | None:
+    inner = folder / os.fsdecode(module)
+    return Git(inner).ask("rev-parse", "HEAD") if os.path.lexists(inner / ".git") else None
+
+
+def _without_password(url: str | None) -> str | None:
+    """Return a remote's URL without a password or token in it."""
+    if not url or "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _too_large(large: list[Found], limit: int) -> LargeFiles:
+    shown = ", ".join(f"{_name(each)} ({each.size / 2**20:.0f} MB)" for each in large[:5])
+    more = f" and {len(large) - 5} more" if len(large) > 5 else ""
+    return LargeFiles(
+        f"over {limit / 2**20:.0f} MB: {shown}{more}",
+        hint="say whether to send them or to leave them here, or have git ignore them",
+        files=[{"path": _name(each), "size": each.size} for each in large],
+    )
+
+
+def _name(found: Found) -> str:
+    return os.fsdecode(found.path)
+
+
+def _lines(paths: Collection[bytes]) -> bytes:
+    return b"".join(path + b"\0" for path in paths)
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_bytes(data)
+    temporary.replace(path)

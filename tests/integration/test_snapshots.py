@@ -1,0 +1,305 @@
+"""Snapshots of real repositories: exact, and nothing of the user's is touched or run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jupyter_cloudml.workspaces.git import GitError
+from jupyter_cloudml.workspaces.snapshot import LargeFiles, Snapshots
+
+ODD = ["a b", "é.py", "new\nline", 'quo"te', "-dash", "tab\t", ":(top)x", "*"]
+
+
+def run_git(folder: Path, *words: str, check: bool = True) -> bytes:
+    argv = ["git", *words]  # nosemgrep: git-argv-without-dashes
+    return subprocess.run(argv, cwd=folder, check=check, capture_output=True).stdout
+
+
+def git(folder: Path, *words: str) -> str:
+    options = ["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"]
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    return run_git(folder, *options, *who, *words).decode().strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "train.py").write_text("print('one')\n")
+    (folder / "old.py").write_text("gone soon\n")
+    (folder / ".gitignore").write_text("*.log\nbuild/\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "First")
+    return folder
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path, repository: Path) -> Snapshots:
+    return Snapshots(tmp_path / "state", repository)
+
+
+def content(tmp_path: Path, tree: str) -> dict[str, tuple[str, bytes]]:
+    """The paths of a tree with their modes and bytes."""
+    store = tmp_path / "state" / "code.git"
+    listing = run_git(store, "ls-tree", "-rz", tree)
+    found = {}
+    for line in listing.split(b"\0")[:-1]:
+        head, path = line.split(b"\t", 1)
+        mode, _, blob = head.decode().split()
+        data = run_git(store, "cat-file", "blob", blob)
+        found[os.fsdecode(path)] = (mode, data)
+    return found
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Every file below a folder, its repository too, with its mode, time and digest."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        data = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+        found[str(path)] = (
+            f"{status.st_mode} {status.st_mtime_ns} {hashlib.sha256(data).hexdigest()}"
+        )
+    return found
+
+
+def test_committed_changed_and_untracked_files_are_in_it_and_ignored_ones_are_not(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    (repository / "train.py").write_text("print('two')\n")
+    (repository / "old.py").unlink()
+    (repository / "run.sh").write_text("#!/bin/sh\n")
+    (repository / "run.sh").chmod(0o755)
+    (repository / "link").symlink_to("train.py")
+    (repository / "noise.log").write_text("no")
+    (repository / "build").mkdir()
+    (repository / "build" / "out").write_text("no")
+    for name in ODD:
+        (repository / name).write_text(name)
+    git(repository, "mv", "train.py", "learn.py")
+    before = fingerprint(repository)
+    taken = snapshots.take()
+    assert fingerprint(repository) == before, "nothing of the user's is written"
+    assert content(tmp_path, taken.tree) == {
+        ".gitignore": ("100644", b"*.log\nbuild/\n"),
+        "learn.py": ("100644", b"print('two')\n"),
+        "run.sh": ("100755", b"#!/bin/sh\n"),
+        "link": ("120000", b"train.py"),
+        **{name: ("100644", name.encode()) for name in ODD},
+    }
+    assert taken.base_commit == git(repository, "rev-parse", "HEAD")
+    assert (taken.branch, taken.dirty, taken.changed) == ("main", True, len(ODD) + 5)
+
+
+def test_an_unchanged_folder_has_the_same_snapshot_again(
+    repository: Path, snapshots: Snapshots
+) -> None:
+    first = snapshots.take()
+    assert (first.dirty, first.changed) == (False, 0)
+    os.utime(repository / "train.py", (1, 1))
+    assert snapshots.take() == first
+    (repository / "new.py").write_text("")
+    second = snapshots.take()
+    assert second.tree != first.tree and second.changed == 1
+    (repository / "new.py").unlink()
+    third = snapshots.take()
+    assert third.tree == first.tree and third.commit != first.commit
+    assert snapshots.newest() == third
+
+
+def test_a_file_may_become_a_folder_and_a_folder_a_link(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    (repository / "pkg").mkdir()
+    (repository / "pkg" / "a.py").write_text("a")
+    git(repository, "add", "-A")
+    snapshots.take()
+    (repository / "train.py").unlink()
+    (repository / "train.py").mkdir()
+    (repository / "train.py" / "x").write_text("x")
+    (repository / "pkg" / "a.py").rename(tmp_path / "a.py")
+    (repository / "pkg").rmdir()
+    (repository / "pkg").symlink_to(tmp_path)
+    found = content(tmp_path, snapshots.take().tree)
+    assert found["train.py/x"] == ("100644", b"x")
+    assert found["pkg"] == ("120000", os.fsencode(tmp_path))
+    assert not [path for path in found if path.startswith("pkg/")], "nothing behind a link"
+
+
+def test_submodules_and_repositories_inside_are_taken_as_they_are_on_the_disk(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    git(library, "init", "-q")
+    (library / "lib.py").write_text("lib")
+    (library / ".gitignore").write_text("*.tmp\n")
+    git(library, "add", "-A")
+    git(library, "commit", "-qm", "Library")
+    git(repository, "submodule", "add", "-q", str(library), "vendored lib")
+    git(repository, "commit", "-qm", "Vendor")
+    assert snapshots.take().changed == 0
+    inner = repository / "vendored lib"
+    (inner / "lib.py").write_text("changed")
+    (inner / "more.py").write_text("more")
+    (inner / "x.tmp").write_text("ignored by the submodule itself")
+    empty = repository / "experiments" / "own"
+    empty.mkdir(parents=True)
+    git(empty, "init", "-q")
+    (empty / "try.py").write_text("try")
+    found = content(tmp_path, snapshots.take().tree)
+    assert found["vendored lib/lib.py"] == ("100644", b"changed")
+    assert found["vendored lib/more.py"] == ("100644", b"more")
+    assert found["experiments/own/try.py"] == ("100644", b"try")
+    assert not [path for path in found if path.endswith(".tmp") or "/.git/" in path]
+    git(inner, "commit", "-qam", "Further")
+    git(inner, "clean", "-qfd")
+    (empty / "try.py").unlink()
+    assert snapshots.take().changed == 1, "the submodule is at another commit"
+
+
+def test_files_of_lfs_are_there_with_their_content(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    data = b"a large model" * 1000
+    digest = hashlib.sha256(data).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(data)}\n"
+    (repository / "model.bin").write_text(pointer)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "As git has it")
+    (repository / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    git(repository, "-c", "filter.lfs.clean=cat", "add", ".gitattributes")
+    git(repository, "commit", "-qm", "Attributes")
+    (repository / "model.bin").write_bytes(data)
+    taken = snapshots.take()
+    assert content(tmp_path, taken.tree)["model.bin"] == ("100644", data)
+    assert taken.changed == 0, "the pointer stands for these bytes"
+    (repository / "model.bin").write_bytes(data + b"!")
+    assert snapshots.take().changed == 1
+
+
+def test_bytes_are_not_converted(tmp_path: Path, repository: Path, snapshots: Snapshots) -> None:
+    attributes = "*.txt text eol=crlf\n*.id ident\n*.u16 working-tree-encoding=UTF-16\n"
+    (repository / ".gitattributes").write_text(attributes)
+    texts = {"a.txt": b"one\r\ntwo\n", "b.id": b"$Id: x$\n", "c.u16": "é".encode("utf-16")}
+    for name, data in texts.items():
+        (repository / name).write_bytes(data)
+    found = content(tmp_path, snapshots.take().tree)
+    assert {name: found[name][1] for name in texts} == texts
+
+
+@pytest.mark.parametrize(
+    "kind", ["shallow", "detached", "worktree", "unborn", "none", "below", "ignored"]
+)
+def test_any_folder_will_do(tmp_path: Path, repository: Path, kind: str) -> None:
+    folder, base = repository, git(repository, "rev-parse", "HEAD")
+    if kind == "shallow":
+        (repository / "train.py").write_text("second\n")
+        git(repository, "commit", "-qam", "Second")
+        base = git(repository, "rev-parse", "HEAD")
+        folder = tmp_path / "shallow"
+        git(tmp_path, "clone", "-q", "--depth=1", f"file://{repository}", str(folder))
+    elif kind == "detached":
+        git(folder, "checkout", "-q", "--detach")
+    elif kind == "worktree":
+        folder = tmp_path / "tree"
+        git(repository, "worktree", "add", "-q", "-b", "other", str(folder))
+    elif kind in ("unborn", "none"):
+        folder, base = tmp_path / "plain", ""
+        folder.mkdir()
+        if kind == "unborn":
+            git(folder, "init", "-q")
+        (folder / "train.py").write_text("x")
+        (folder / ".gitignore").write_text("*.log\n")
+    elif kind == "below":
+        folder = repository / "pkg"
+        folder.mkdir()
+        (folder / "train.py").write_text("x")
+        git(repository, "add", "-A")
+        git(repository, "commit", "-qm", "Package")
+        base = git(repository, "rev-parse", "HEAD")
+    else:
+        folder, base = repository / "build" / "work", ""
+        folder.mkdir(parents=True)
+        (folder / "train.py").write_text("x")
+    (folder / "noise.log").write_text("no")
+    snapshots = Snapshots(tmp_path / "state", folder)
+    taken = snapshots.take()
+    found = content(tmp_path, taken.tree)
+    assert "train.py" in found
+    assert ("noise.log" in found) == (kind == "ignored"), (
+        "there the list of its parent does not hold"
+    )
+    assert (taken.base_commit or "") == base
+    assert taken.changed == (None if kind in ("unborn", "none", "ignored") else 0)
+    assert taken.branch == {
+        "worktree": "other",
+        "detached": None,
+        "none": None,
+        "unborn": None,
+        "ignored": None,
+    }.get(kind, "main")
+    assert snapshots.take() == taken
+
+
+def test_nothing_that_a_repository_asks_for_is_run(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    mark = tmp_path / "M"
+    program = tmp_path / "evil"
+    program.write_text(f"#!/bin/sh\ntouch {mark}\ncat\n")
+    program.chmod(0o755)
+    for key in ("core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "diff.external",
+                "core.gitProxy", "gpg.program", "credential.helper", "core.alternateRefsCommand",
+                "filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "diff.evil.textconv",
+                "uploadpack.packObjectsHook"):  # fmt: skip
+        git(repository, "config", key, str(program))
+    git(repository, "config", "filter.evil.required", "true")
+    git(repository, "config", "core.hooksPath", str(tmp_path))
+    git(repository, "config", "log.showSignature", "true")
+    (repository / ".gitattributes").write_text("* filter=evil diff=evil\n")
+    for hook in ("post-index-change", "pre-commit", "reference-transaction", "post-checkout"):
+        (tmp_path / hook).write_bytes(program.read_bytes())
+        (tmp_path / hook).chmod(0o755)
+    (repository / "train.py").write_text("changed\n")
+    taken = snapshots.take()
+    assert content(tmp_path, taken.tree)["train.py"] == ("100644", b"changed\n")
+    assert not mark.exists()
+    run_git(repository, "add", "train.py", check=False)
+    assert mark.exists(), "the trap works where git is not deaf"
+
+
+def test_a_token_in_the_remote_is_not_kept(repository: Path, snapshots: Snapshots) -> None:
+    git(repository, "remote", "add", "origin", "https://ada:s3cret@git.example.org/x.git")
+    assert snapshots.take().url == "https://git.example.org/x.git"
+
+
+def test_large_files_are_asked_about(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    (repository / "big é.bin").write_bytes(b"x" * 3000)
+    (repository / "big.log").write_bytes(b"x" * 3000)
+    with pytest.raises(LargeFiles) as asked:
+        snapshots.take(limit=2000)
+    assert asked.value.details["files"] == [{"path": "big é.bin", "size": 3000}]
+    left = snapshots.take(limit=2000, leave=["big é.bin"])
+    assert "big é.bin" not in content(tmp_path, left.tree)
+    sent = snapshots.take(limit=2000, send=["big é.bin"])
+    assert content(tmp_path, sent.tree)["big é.bin"][1] == b"x" * 3000
+
+
+def test_what_cannot_be_read_is_named_and_nothing_is_half_taken(
+    tmp_path: Path, snapshots: Snapshots
+) -> None:
+    first = snapshots.take()
+    with pytest.raises(GitError, match="no folder"):
+        Snapshots(tmp_path / "other", tmp_path / "nowhere").take()
+    os.mkfifo(tmp_path / "code" / "pipe")
+    assert snapshots.take() == first, "a pipe is no file"
