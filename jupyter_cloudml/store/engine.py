@@ -26,6 +26,7 @@ BUSY_TOTAL_S = 10.0  # all tries together
 CHECKED_BYTES = 64 << 20  # files up to this size are checked as a whole when opened
 
 _READ = "cloudml_read"
+NO_ROOM = 1 << 16  # bytes free: too few for the files that SQLite makes when it begins
 
 _SQLITE_CAUSES = (
     ("locked", "store_busy"),
@@ -34,7 +35,7 @@ _SQLITE_CAUSES = (
     ("not a database", "store_corrupt"),
     ("readonly", "store_unavailable"),
     ("unable to open", "store_unavailable"),
-    ("disk I/O error", "store_unavailable"),
+    ("disk I/O error", "store_io"),
 )
 _POSTGRES_CAUSES = {
     "40001": "store_busy",
@@ -149,6 +150,9 @@ def explain(exc: DBAPIError, database: Database) -> StoreError:
         database.name,
         str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else type(exc.orig).__name__,
     )
+    free = _free_bytes(name)
+    if code == "store_io":  # also what a full disk says where SQLite begins a file
+        code = "store_unavailable" if free is None or free >= NO_ROOM else "store_full"
     if code == "store_busy":
         return StoreError(
             f"the database {name} is locked by another process",
@@ -157,7 +161,8 @@ def explain(exc: DBAPIError, database: Database) -> StoreError:
         )
     if code == "store_full":
         return StoreError(
-            f"no space left for the database {name}{_free(name)}",
+            f"no space left for the database {name}"
+            + ("" if free is None else f" ({free} bytes free)"),
             code=code,
             hint="free some space; running kernels go on meanwhile",
         )
@@ -179,11 +184,11 @@ def _cause(exc: DBAPIError) -> str:
     return _POSTGRES_CAUSES.get(str(getattr(exc.orig, "sqlstate", "")), "store_unavailable")
 
 
-def _free(name: str) -> str:
+def _free_bytes(name: str) -> int | None:
     try:
-        return f" ({shutil.disk_usage(Path(name).parent).free} bytes free)"
+        return shutil.disk_usage(Path(name).parent).free
     except OSError:
-        return ""
+        return None
 
 
 def _postgres_arguments() -> dict[str, str | int]:

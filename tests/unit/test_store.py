@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sqlite3
@@ -422,6 +423,30 @@ class TestSQLite:
             )
             subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
             store.machines.insert(box(), told)
+            store.close()
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
+
+    @pytest.mark.skipif(
+        os.geteuid() != 0 or sys.platform != "linux", reason="needs root to mount a small disk"
+    )
+    def test_a_disk_that_is_full_at_the_start_is_said_so(self, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
+        try:
+            store = Store.open(Config(home=disk))
+            store.machines.insert(box("box"), told)
+            store.close()
+            with contextlib.suppress(OSError), open(disk / "ballast", "wb", buffering=0) as ballast:
+                while True:
+                    ballast.write(bytes(4096))
+            with pytest.raises(StoreError, match="no space left") as caught:
+                Store.open(Config(home=disk)).machines.list()
+            assert caught.value.code == "store_full"
+            (disk / "ballast").unlink()
+            store = Store.open(Config(home=disk))
+            assert [record.name for record in store.machines.list()] == ["box"]
             store.close()
         finally:
             subprocess.run(["umount", "-l", disk], check=True)
