@@ -27,6 +27,7 @@ COMMANDS = {
     "machine": ("machine", "machine", "Add, list, show, check, start, stop and remove machines."),
     "run": ("run", "run", "Run a command on a machine; its output and its exit code come here."),
     "kernel": ("kernel", "kernel", "List and stop kernels."),
+    "code": ("code", "code", "Bring a folder of code to a machine, and changes back."),
     "stop": ("stop", "stop", "End all processes on all machines."),
     "doctor": ("doctor", "doctor", "Look at this installation and say what is wrong with it."),
 }

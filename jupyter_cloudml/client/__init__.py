@@ -24,6 +24,7 @@ from jupyter_cloudml.link.completed import Completed
 from jupyter_cloudml.link.process import Ended, Output, RemoteProcess
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
+from jupyter_cloudml.workspaces.service import Workspaces
 from jupyter_cloudml_kernels import specs
 
 __all__ = ["Client", "KernelRow", "Stopped", "Unreached", "parse_address"]
@@ -38,6 +39,7 @@ class Client:
         self.core = Machines(self._store, config.home, kernelspecs=specs, keep=False)
         self.machines = MachineVerbs(self.core)
         self.kernels = KernelVerbs(self.core)
+        self.code = Workspaces(config.home, self.core)
 
     def __enter__(self) -> Client:
         return self

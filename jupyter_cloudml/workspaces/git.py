@@ -56,10 +56,13 @@ class Git:
 
     def ask(self, *words: str) -> str | None:
         """Return what git prints, without the line's end; None where it has no answer."""
-        done = self._run(words, b"", {})
-        if done.returncode:
-            return None
-        return done.stdout.decode(errors="surrogateescape").removesuffix("\n")
+        told = self.ask_bytes(*words)
+        return None if told is None else told.decode(errors="surrogateescape").removesuffix("\n")
+
+    def ask_bytes(self, *words: str, stdin: bytes = b"") -> bytes | None:
+        """Return what git prints; None where it has no answer."""
+        done = self._run(words, stdin, {})
+        return None if done.returncode else done.stdout
 
     def _run(
         self, words: tuple[str, ...], stdin: bytes, env: Mapping[str, str]

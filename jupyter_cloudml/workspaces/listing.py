@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .git import Git, excludes_file
 
 DEPTH = 20  # of repositories inside repositories
+MADE = frozenset({"__pycache__", ".ipynb_checkpoints"})  # folders that nobody wants to have back
 KNOWN = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
 
 
@@ -30,6 +32,31 @@ def files(folder: Path, empty: Git) -> Iterator[Found]:
     yield from _under(folder, b"", empty, 0)
 
 
+def ignored(folder: Path, paths: Sequence[str], empty: Git) -> set[str]:
+    """Return those of the paths, which need not be there, that would not be among the files, or that programs make by themselves.
+
+    Raises GitError.
+    """
+    found = {path for path in paths if MADE.intersection(path.split("/")[:-1])}
+    for inner, group in itertools.groupby(sorted(paths), lambda path: _repository_of(folder, path)):
+        names = [path[len(inner) :] for path in group]
+        stdin = b"".join(os.fsencode(name) + b"\0" for name in names)
+        git = _git_of(folder / inner, empty)
+        told = git.ask_bytes("check-ignore", "-z", "--stdin", "--no-index", stdin=stdin) or b""
+        found.update(inner + os.fsdecode(name) for name in told.split(b"\0") if name)
+    return found
+
+
+def _repository_of(folder: Path, path: str) -> str:
+    """Return the deepest folder above a path that is a repository of its own, with a slash; "" for the folder itself."""
+    parts = path.split("/")[:-1]
+    for depth in range(len(parts), 0, -1):
+        inner = "/".join(parts[:depth])
+        if os.path.lexists(folder / inner / ".git"):
+            return inner + "/"
+    return ""
+
+
 def _under(folder: Path, prefix: bytes, empty: Git, depth: int) -> Iterator[Found]:
     linked: dict[str, bool] = {}
     for path in _listed(folder, empty):
@@ -47,10 +74,15 @@ def _under(folder: Path, prefix: bytes, empty: Git, depth: int) -> Iterator[Foun
 
 
 def _listed(folder: Path, empty: Git) -> list[bytes]:
+    return [path for path in _git_of(folder, empty).run(*KNOWN).split(b"\0") if path]
+
+
+def _git_of(folder: Path, empty: Git) -> Git:
+    """Return the user's repository, or where there is none the empty one with the user's own list of what is ignored."""
     git = Git(folder)
-    if not _is_repository(git):
-        git = Git(folder, empty.git_dir, {**empty.options, "core.excludesFile": excludes_file()})
-    return [path for path in git.run(*KNOWN).split(b"\0") if path]
+    if _is_repository(git):
+        return git
+    return Git(folder, empty.git_dir, {**empty.options, "core.excludesFile": excludes_file()})
 
 
 def _is_repository(git: Git) -> bool:

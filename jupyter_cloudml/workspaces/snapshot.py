@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from ..errors import CloudMLError
+from ..errors import JSON, CloudMLError
 from .git import Git
-from .listing import Found, files
+from .listing import Found, files, ignored
+from .objects import Objects
 
 SIZE_LIMIT = 50 << 20  # bytes; larger files are asked about
 # Our info/attributes come before every .gitattributes of the folder: see gitattributes(5).
@@ -85,12 +86,43 @@ class Snapshots:
             return newest
         return self._keep(tree, base, newest)
 
+    @property
+    def objects(self) -> Objects:
+        """What the snapshots consist of."""
+        return Objects(self._git)
+
+    def ignored(self, paths: Sequence[str]) -> set[str]:
+        """Return those of the paths that would be in no snapshot for the folder's own rules. Raises GitError."""
+        return ignored(self._folder, paths, self._empty)
+
     def newest(self) -> Snapshot | None:
         """Return the newest one, None before the first."""
         try:
             return Snapshot(**json.loads((self._state / "snapshot.json").read_bytes()))
         except FileNotFoundError:
             return None
+
+    def log(self, count: int) -> list[dict[str, JSON]]:
+        """Return the newest snapshots, the newest first."""
+        self._make()
+        told = self._git.ask(
+            "log", f"-n{count}", "--format=%H%x00%T%x00%ct%x00%(trailers:unfold)%x01", REF, "--"
+        )
+        entries: list[dict[str, JSON]] = []
+        for entry in (told or "").split("\1")[:-1]:
+            commit, tree, seconds, trailers = entry.strip("\n").split("\0")
+            notes = dict(line.split(": ", 1) for line in trailers.splitlines() if ": " in line)
+            base = notes.get("Base-Commit", "none")
+            entries.append(
+                {
+                    "snapshot": commit,
+                    "tree": tree,
+                    "taken_ms": int(seconds) * 1000,
+                    "base_commit": None if base == "none" else base,
+                    "dirty": notes.get("Dirty") != "no",
+                }
+            )
+        return entries
 
     def _make(self) -> None:
         for bare in (self._state / CODE, self._state / EMPTY):
@@ -229,7 +261,7 @@ def _too_large(large: list[Found], limit: int) -> LargeFiles:
     more = f" and {len(large) - 5} more" if len(large) > 5 else ""
     return LargeFiles(
         f"over {limit / 2**20:.0f} MB: {shown}{more}",
-        hint="say whether to send them or to leave them here, or have git ignore them",
+        hint="name each with --send or --leave, or have git ignore it",
         files=[{"path": _name(each), "size": each.size} for each in large],
     )
 

@@ -1,0 +1,64 @@
+"""The folder of code on this computer, written to as carefully as on a machine: never through a link, never half a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from .host import SCRATCH, Tree, blob_of, good_path
+from .merge import File
+
+
+class LocalFolder:
+    """Files of a folder. A file is changed only where it is what it was taken for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, path: str, mode: str, data: bytes, expected: File | None) -> bool:
+        """Put a file in place of `expected` (None: of nothing); False where something else is there. Raises OSError."""
+        if not good_path(path):
+            return False
+        tree = Tree(str(self._folder))
+        scratch = self._folder / SCRATCH
+        try:
+            if self._at(tree, path) != expected or (expected is None and tree.look(path)):
+                return False
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(mode=0o700)
+            self._fill(scratch / "0", mode, data)
+            tree.place("0", path)
+        except NotADirectoryError:
+            return False
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            tree.close()
+        return True
+
+    def delete(self, path: str, expected: File | None) -> bool:
+        """Delete a file; False where it is not what was expected. Raises OSError."""
+        if not good_path(path):
+            return False
+        tree = Tree(str(self._folder))
+        try:
+            if self._at(tree, path) != expected:
+                return False
+            tree.delete(path)
+        finally:
+            tree.close()
+        return True
+
+    @staticmethod
+    def _fill(path: Path, mode: str, data: bytes) -> None:
+        if mode == "120000":
+            path.symlink_to(os.fsdecode(data))
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(path, flags, 0o777 if mode == "100755" else 0o666), "wb") as file:
+            file.write(data)
+
+    @staticmethod
+    def _at(tree: Tree, path: str) -> File | None:
+        found = tree.read(path)
+        return None if found is None else File(found[0], blob_of(found[1]))

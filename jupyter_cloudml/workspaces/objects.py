@@ -1,0 +1,80 @@
+"""The files of snapshots: listed, compared, read, merged and kept, in the repository of the snapshots."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .git import Git
+from .merge import File
+
+BATCH = 32 << 20  # bytes of contents that are read at once
+
+
+class Objects:
+    """The objects of one repository of ours."""
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+
+    def has(self, tree: str) -> bool:
+        """Whether a tree is here, whole or not."""
+        return self._git.ask("cat-file", "-e", f"{tree}^{{tree}}") is not None
+
+    def listed(self, tree: str | None) -> dict[str, File]:
+        """Return the files of a tree by path; None is the empty one."""
+        if tree is None:
+            return {}
+        found = {}
+        for line in self._git.run("ls-tree", "-r", "-z", tree).split(b"\0")[:-1]:
+            head, path = line.split(b"\t", 1)
+            mode, _, blob = head.decode().split(" ")
+            found[os.fsdecode(path)] = File(mode, blob)
+        return found
+
+    def sizes(self, blobs: Sequence[str]) -> list[int]:
+        """Return the size in bytes of each blob."""
+        asked = "".join(blob + "\n" for blob in blobs).encode()
+        told = self._git.run("cat-file", "--batch-check=%(objectsize)", stdin=asked)
+        return [int(line) for line in told.split()]
+
+    def contents(self, blobs: Sequence[str], sizes: Sequence[int]) -> Iterator[bytes]:
+        """Yield the content of each blob, without holding more than some of them at a time."""
+        batch, held = [], 0
+        for blob, size in zip(blobs, sizes, strict=True):
+            batch.append(blob)
+            held += size
+            if held > BATCH:
+                yield from self._read(batch)
+                batch, held = [], 0
+        yield from self._read(batch)
+
+    def _read(self, blobs: Sequence[str]) -> Iterator[bytes]:
+        if not blobs:
+            return
+        told = memoryview(
+            self._git.run("cat-file", "--batch", stdin="".join(b + "\n" for b in blobs).encode())
+        )
+        for _ in blobs:
+            end = bytes(told[:200]).index(b"\n")
+            size = int(bytes(told[:end]).rsplit(b" ", 1)[1])
+            yield bytes(told[end + 1 : end + 1 + size])
+            told = told[end + size + 2 :]
+
+    def put(self, data: bytes) -> str:
+        """Keep a content and return its blob."""
+        return self._git.run("hash-object", "-w", "--stdin", stdin=data).decode().strip()
+
+    def merged(self, base: File, here: File, there: File) -> bytes | None:
+        """Merge two versions of a text line by line; None where they touch the same lines, or are no text."""
+        blobs = [here.blob, base.blob, there.blob]
+        versions = list(self.contents(blobs, self.sizes(blobs)))
+        if any(b"\0" in version for version in versions):
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            names = [Path(folder, name) for name in ("here", "base", "there")]
+            for path, version in zip(names, versions, strict=True):
+                path.write_bytes(version)
+            return self._git.ask_bytes("merge-file", "-p", "-q", "--", *map(str, names))

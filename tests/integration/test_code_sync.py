@@ -1,0 +1,309 @@
+"""Code on a machine and back: exact, both ways, and no side loses anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_cloudml.errors import Cancelled, ProtocolError
+from jupyter_cloudml.workspaces.remote import RemoteFolder
+from jupyter_cloudml.workspaces.snapshot import SIZE_LIMIT, Snapshots
+from jupyter_cloudml.workspaces.sync import Sync, Synced
+
+from .links import CutLink, make_link
+from .test_snapshots import git
+
+
+class Place:
+    """A folder here, and the same one on a machine."""
+
+    def __init__(self, tmp_path: Path, link: CutLink) -> None:
+        self.here, self.there = tmp_path / "code", tmp_path / "machine" / "code"
+        self.state, self.link, self.id = tmp_path / "state", link, secrets.token_hex(4)
+        self.here.mkdir()
+        git(self.here, "init", "-q")
+        (self.here / "train.py").write_text("one\ntwo\nthree\nfour\nfive\n")
+        (self.here / "data.csv").write_text("a,b\n")
+        (self.here / ".gitignore").write_text("*.log\n__pycache__/\n")
+        git(self.here, "add", "-A")
+        git(self.here, "commit", "-qm", "First")
+        self.now = 0
+
+    def sync(self) -> Sync:
+        return Sync(self.state, self.here, RemoteFolder(self.link, self.id, str(self.there)))
+
+    def push(self) -> Synced:
+        self.now += 1
+        return self.sync().push(Snapshots(self.state, self.here).take(), self.now)
+
+    def pull(self, limit: int = SIZE_LIMIT) -> Synced:
+        self.now += 1
+        return self.sync().pull(self.now, limit=limit)
+
+    def contents(self, folder: Path) -> dict[str, tuple[bool, bool, bytes]]:
+        """Each file: whether it is a link, whether it may be run, its bytes; without what is ignored."""
+        found = {}
+        for path in folder.rglob("*"):
+            name = str(path.relative_to(folder))
+            if path.is_symlink():
+                found[name] = (True, False, os.fsencode(os.readlink(path)))
+            elif path.is_file() and not name.startswith(".git/") and path.suffix != ".log":
+                found[name] = (False, os.access(path, os.X_OK), path.read_bytes())
+        return found
+
+    def assert_same(self) -> None:
+        assert self.contents(self.there) == self.contents(self.here)
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CutLink]:
+    """A link to an agent whose home is the tests'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        made = make_link("local")
+        try:
+            yield made
+        finally:
+            made.wait_up(30)
+            made.call("shutdown", stop_processes=True, grace_s=0)
+            made.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path, link: CutLink) -> Place:
+    return Place(tmp_path, link)
+
+
+def test_what_is_here_is_there_and_goes_on_being_so(place: Place) -> None:
+    odd = ["a b", "é.py", "new\nline", "-dash", "pkg/deep/er/x.py"]
+    for name in odd:
+        path = place.here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (place.here / "run.sh").write_text("#!/bin/sh\n")
+    (place.here / "run.sh").chmod(0o755)
+    (place.here / "link").symlink_to("train.py")
+    (place.here / "noise.log").write_text("no")
+    first = place.push()
+    assert (first.sent, first.dropped, first.applied.conflicts) == (len(odd) + 5, 0, {})
+    place.assert_same()
+    assert not (place.there / "noise.log").exists()
+
+    (place.here / "train.py").write_text("changed\n")
+    (place.here / "data.csv").unlink()
+    (place.here / "pkg/deep/er/x.py").unlink()
+    (place.here / "pkg/deep/er").rmdir()
+    (place.here / "pkg/deep/er").write_text("a file now")
+    (place.here / "run.sh").chmod(0o644)
+    (place.here / "link").unlink()
+    (place.here / "link").mkdir()
+    (place.here / "link" / "inside").write_text("x")
+    second = place.push()
+    assert (second.sent, second.dropped) == (4, 3)
+    place.assert_same()
+
+
+def test_an_unchanged_tree_asks_nothing_of_the_machine(place: Place) -> None:
+    first = place.push()
+    place.link.hold()
+    place.link.cut()
+    again = place.push()
+    assert (again.sent, again.snapshot, again.applied) == (0, first.snapshot, first.applied)
+    place.link.let_go()
+
+
+def test_what_was_made_and_changed_on_the_machine_comes_back(place: Place) -> None:
+    place.push()
+    (place.there / "results").mkdir()
+    (place.there / "results" / "metrics.json").write_text("{}")
+    (place.there / "plot.sh").write_text("#!/bin/sh\n")
+    (place.there / "plot.sh").chmod(0o755)
+    (place.there / "data.csv").unlink()
+    (place.there / "noise.log").write_text("ignored")
+    (place.there / "__pycache__").mkdir()
+    (place.there / "__pycache__" / "x.pyc").write_text("ignored")
+    (place.there / "train.py").write_text("one\ntwo\nthree\nfour\nFIVE\n")
+    (place.here / "train.py").write_text("ONE\ntwo\nthree\nfour\nfive\n")
+    (place.here / "more.py").write_text("more")
+    done = place.pull()
+    assert sorted(done.pulled.taken) == ["plot.sh", "results/metrics.json", "train.py"]
+    assert (list(done.pulled.deleted), done.applied.conflicts) == (["data.csv"], {})
+    assert (place.here / "train.py").read_text() == "ONE\ntwo\nthree\nfour\nFIVE\n"
+    assert not (place.here / "noise.log").exists() and not (place.here / "__pycache__").exists()
+    (place.there / "noise.log").unlink()
+    (place.there / "__pycache__" / "x.pyc").unlink()
+    place.assert_same()
+    assert place.pull().pulled.taken == []
+    assert place.push().sent == 0
+
+
+def test_a_conflict_leaves_both_sides_and_is_named_until_they_agree(place: Place) -> None:
+    (place.here / "gone.py").write_text("x")
+    place.push()
+    (place.there / "train.py").write_text("theirs\n")
+    (place.here / "train.py").write_text("ours\n")
+    (place.there / "both.py").write_text("theirs\n")
+    (place.here / "both.py").write_text("ours\n")
+    (place.there / "gone.py").unlink()
+    (place.here / "gone.py").write_text("still wanted")
+    for _ in range(2):
+        done = place.pull()
+        assert sorted(done.applied.conflicts) == ["both.py", "gone.py", "train.py"]
+        assert (
+            (place.here / "train.py").read_text()
+            == (place.here / "both.py").read_text()
+            == "ours\n"
+        )
+        assert (place.there / "train.py").read_text() == "theirs\n"
+        assert not (place.there / "gone.py").exists()
+    assert sorted(place.push().applied.conflicts) == ["both.py", "gone.py", "train.py"]
+    (place.here / "train.py").write_text("theirs\n")
+    (place.there / "both.py").write_text("ours\n")
+    (place.here / "gone.py").unlink()
+    assert place.push().applied.conflicts == {}
+    place.assert_same()
+
+
+def test_a_change_on_the_machine_is_never_overwritten_by_a_push(place: Place) -> None:
+    place.push()
+    (place.there / "train.py").write_text("made there\n")
+    (place.there / "data.csv").write_text("made there too\n")
+    (place.there / "new.py").write_text("and this\n")
+    (place.here / "train.py").write_text("made here\n")
+    (place.here / "data.csv").unlink()
+    (place.here / "new.py").mkdir()
+    (place.here / "new.py" / "x").write_text("a folder here")
+    done = place.push()
+    assert sorted(done.applied.conflicts) == ["data.csv", "new.py/x", "train.py"]
+    assert (place.there / "train.py").read_text() == "made there\n"
+    assert (place.there / "data.csv").read_text() == "made there too\n"
+    assert (place.there / "new.py").read_text() == "and this\n"
+
+
+def test_links_on_the_machine_lead_nowhere_else(place: Place, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.py").write_text("keep")
+    (place.here / "pkg").mkdir()
+    (place.here / "pkg" / "x.py").write_text("one")
+    place.push()
+    (place.there / "pkg" / "x.py").unlink()
+    (place.there / "pkg").rmdir()
+    (place.there / "pkg").symlink_to(outside)
+    (place.here / "pkg" / "x.py").write_text("two")
+    (place.here / "pkg" / "y.py").write_text("new")
+    assert sorted(place.push().applied.conflicts) == ["pkg/x.py", "pkg/y.py"]
+    assert [(p.name, p.read_text()) for p in outside.iterdir()] == [("x.py", "keep")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../out", "/tmp/out", ".git/hooks/post-checkout", "a/../../out", "x/.GIT/config", "a\0b", ""],
+)
+def test_a_machine_that_lies_writes_nothing_outside(
+    place: Place, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    place.push()
+    before = place.contents(place.here.parent)
+    real = RemoteFolder._call
+    lies: dict[str, Any] = {}
+
+    def call(self: RemoteFolder, verb: str, *rest: Any) -> Any:
+        answer, contents = real(self, verb, *rest)
+        return {**answer, **lies.get(verb, {})}, contents
+
+    monkeypatch.setattr(RemoteFolder, "_call", call)
+    one = {"changed": [["x", "100644", 1]]}
+    for told in (
+        {"changes": {"changed": [[path, "100755", 4]]}},
+        {"changes": {"gone": [path]}},
+        {"changes": one, "get": {"files": [[path, "100644", "0" * 40, 0]]}},
+        {"changes": one, "get": {"files": [["train.py", "100644", "0" * 40, 0]]}},
+    ):
+        lies.update(told)
+        with pytest.raises(ProtocolError, match="not in its folder"):
+            place.pull()
+    assert place.contents(place.here.parent).keys() >= before.keys()
+    assert place.contents(place.here) == {
+        name.removeprefix("code/"): found
+        for name, found in before.items()
+        if name.startswith("code/") and "/.git/" not in name
+    }
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_conflicts_are_settled_by_taking_one_side(place: Place, there: bool) -> None:
+    (place.here / "gone.py").write_text("x")
+    place.push()
+    (place.there / "train.py").write_text("theirs\n")
+    (place.here / "train.py").write_text("ours\n")
+    (place.there / "gone.py").unlink()
+    (place.here / "gone.py").write_text("still wanted")
+    assert sorted(place.pull().applied.conflicts) == ["gone.py", "train.py"]
+    done = place.sync().settle(["gone.py", "train.py"], there=there, now_ms=9)
+    assert done.applied.conflicts == {}
+    assert (place.here / "train.py").read_text() == ("theirs\n" if there else "ours\n")
+    assert (place.here / "gone.py").exists() is not there
+    place.assert_same()
+
+
+def test_a_cut_in_the_middle_costs_nothing(place: Place) -> None:
+    for number in range(40):
+        (place.here / f"f{number}.bin").write_bytes(os.urandom(200_000))
+    drops = place.link.drops
+    cutter = threading.Timer(0.15, place.link.cut)
+    cutter.start()
+    done = place.push()
+    cutter.join()
+    assert done.applied.conflicts == {} and place.link.drops > drops
+    place.assert_same()
+
+
+def test_a_push_that_is_called_off_leaves_the_folder_as_it_was(place: Place) -> None:
+    place.push()
+    before = place.contents(place.there)
+    (place.here / "train.py").write_text("changed\n")
+    (place.here / "big.bin").write_bytes(os.urandom(3_000_000))
+    cancelled = threading.Event()
+    cancelled.set()
+    remote = RemoteFolder(place.link, place.id, str(place.there), cancelled)
+    with pytest.raises(Cancelled):
+        Sync(place.state, place.here, remote).push(Snapshots(place.state, place.here).take(), 2)
+    assert place.contents(place.there) == before
+    assert place.push().sent == 2
+    place.assert_same()
+
+
+def test_a_machine_that_has_forgotten_is_told_anew_and_keeps_its_changes(
+    place: Place,
+) -> None:
+    place.push()
+    code = Path(place.link.info["home"], ".cache/jupyter-cloudml/code")
+    state = code / place.id / "state.json"
+    assert code.stat().st_mode & 0o777 == state.parent.stat().st_mode & 0o777 == 0o700
+    assert json.loads(state.read_text())["tree"] == place.sync().applied.tree
+    state.unlink()
+    (place.there / "data.csv").write_text("made there\n")
+    (place.here / "train.py").write_text("changed\n")
+    done = place.push()
+    assert list(done.applied.conflicts) == []
+    assert (place.there / "train.py").read_text() == "changed\n"
+    assert (place.there / "data.csv").read_text() == "made there\n", "nobody changed it here"
+    assert place.pull().pulled.taken == ["data.csv"]
+    place.assert_same()
+
+
+def test_large_files_on_the_machine_stay_there_and_are_named(place: Place) -> None:
+    place.push()
+    (place.there / "model.bin").write_bytes(b"x" * 5000)
+    (place.there / "small.bin").write_bytes(b"x")
+    done = place.pull(limit=2000)
+    assert (list(done.pulled.taken), list(done.pulled.large)) == (["small.bin"], ["model.bin"])
+    assert not (place.here / "model.bin").exists() and (place.there / "model.bin").exists()
