@@ -7,6 +7,9 @@ from jupyter_cloudml.errors import JSON, AgentError, CloudMLError, Unreachable
 from .carrier import SSHTarget
 
 _TAIL = 2000  # characters of standard error in the details
+SILENT_HINT = (
+    "sign in by hand with ssh: the login shell, or a file that it reads, may end before the command"
+)
 
 
 def explain(target: SSHTarget, status: int, stderr: str) -> CloudMLError | None:
@@ -25,7 +28,7 @@ def explain(target: SSHTarget, status: int, stderr: str) -> CloudMLError | None:
     return AgentError(
         f"the command on {target} ended with {status}: {last_line(text)}",
         code="command_failed",
-        hint="see what it wrote",
+        hint="see what it wrote" if text else SILENT_HINT,
         **details,
     )
 

@@ -20,6 +20,7 @@ from cloudbox.image import Image
 from installation import Installation
 
 from jupyter_cloudml.errors import (
+    AgentError,
     AuthRefused,
     Cancelled,
     CloudMLError,
@@ -214,6 +215,20 @@ def test_a_host_that_cannot_be_used_is_said_to_be_so(
         with pytest.raises(error) as caught:
             here.machines.add_ssh("box", SSHTarget(ssh_config.add(host)))
         assert caught.value.hint
+        assert_nothing_left(here, host)
+    finally:
+        box.destroy(host)
+
+
+def test_a_login_shell_that_ends_in_silence_is_suspected(
+    here: Installation, box: Box, ssh_config: SSHConfig
+) -> None:
+    host = box.host()
+    try:
+        host.run(["tee", "/home/ada/.bashrc"], stdin="exit 3")
+        with pytest.raises(AgentError, match="ended with 3: it said nothing") as caught:
+            here.machines.add_ssh("box", SSHTarget(ssh_config.add(host)))
+        assert "login shell" in caught.value.hint
         assert_nothing_left(here, host)
     finally:
         box.destroy(host)
