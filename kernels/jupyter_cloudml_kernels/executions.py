@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from jupyter_cloudml.errors import Busy
+from jupyter_cloudml.errors import Busy, CloudMLError
 from jupyter_cloudml.paths import home, private_dir, unusable
 
 from . import records
@@ -76,7 +76,7 @@ class ExecutionStore:
                 except InUse:
                     return None
                 self._books[kernel_id] = (book, path)
-                book.write_meta(kernel_id, path)
+                _note(book, kernel_id, path)
             return self._books[kernel_id][0].log
 
     def note_path(self, kernel_id: str, path: str) -> None:
@@ -85,7 +85,7 @@ class ExecutionStore:
             if kernel_id in self._books and self._books[kernel_id][1] != path:
                 book, _ = self._books[kernel_id]
                 self._books[kernel_id] = (book, path)
-                book.write_meta(kernel_id, path)
+                _note(book, kernel_id, path)
 
     def close_log(self, kernel_id: str) -> None:
         """The kernel lives on, without this process."""
@@ -293,6 +293,14 @@ class ExecutionStore:
             return await asyncio.wrap_future(asked)
         except OSError as exc:
             raise unusable(self.root, exc) from exc
+
+
+def _note(book: Book, kernel_id: str, path: str) -> None:
+    """Without room for it the kernel goes on all the same; it is written again when the kernel ends or comes back."""
+    try:
+        book.write_meta(kernel_id, path)
+    except (CloudMLError, OSError) as exc:
+        _log.warning("The record of a kernel's outputs: %s", exc)
 
 
 def _report(done: Future[None]) -> None:

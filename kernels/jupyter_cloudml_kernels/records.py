@@ -101,7 +101,9 @@ class Slot:
         """Keep a record in place of the kernel's last one; one that was forgotten stays so. Takes no time worth a thread."""
         with self._write:
             if record.kernel_id not in self._forgotten:
-                _replace(self._file(record.kernel_id), record.to_bytes())
+                file, data = self._file(record.kernel_id), record.to_bytes()
+                if not _holds(file, data):
+                    _replace(file, data)
 
     def begin(self, record: KernelRecord) -> None:
         """Keep the first record of a kernel that is started."""
@@ -132,6 +134,14 @@ class Slot:
     def _file(self, kernel_id: str) -> Path:
         name = hashlib.sha256(kernel_id.encode(errors="replace")).hexdigest()[:24]
         return self._kernels / f"{name}.json"
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Say whether it is there already: then it needs no room, so a full disk keeps no kernel from being found."""
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -12,12 +12,25 @@ from jupyter_cloudml_kernels.records import Slot
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
+# As the session manager makes it, which does so at its first use.
+_TABLE = "CREATE TABLE IF NOT EXISTS session (session_id, path, name, type, kernel_id)"
+
 
 def keep(serverapp: ServerApp, slot: Slot) -> None:
-    """Have the server keep its sessions in the slot, unless the user has said where. Before the session manager is made."""
+    """Have the server keep its sessions in the slot, unless the user has said where. Before the session manager is made.
+
+    Where there is no room for a table they are in memory, as ever.
+    """
     config = serverapp.config.SessionManager
-    if "database_filepath" not in config:
-        _set_aside_if_broken(slot.database)
+    if "database_filepath" in config:
+        return
+    _set_aside_if_broken(slot.database)
+    try:
+        with closing(sqlite3.connect(slot.database)) as connection:
+            connection.execute(_TABLE)
+    except sqlite3.Error as exc:
+        serverapp.log.error("Notebooks will not find their kernels after this server: %s", exc)
+    else:
         config.database_filepath = str(slot.database)
 
 
@@ -36,7 +49,10 @@ def purge(serverapp: ServerApp, slot: Slot, kernels: list[str]) -> None:
     manager: Any = serverapp.session_manager
     if manager.database_filepath == str(slot.database):
         marks = ",".join("?" * len(kernels))
-        manager.cursor.execute(f"DELETE FROM session WHERE kernel_id NOT IN ({marks})", kernels)  # noqa: S608  only question marks
+        try:
+            manager.cursor.execute(f"DELETE FROM session WHERE kernel_id NOT IN ({marks})", kernels)  # noqa: S608  only question marks
+        except sqlite3.Error as exc:  # no room: the kernels matter more
+            serverapp.log.error("Sessions of kernels that are gone are still there: %s", exc)
 
 
 def has(serverapp: ServerApp, kernel_id: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloudbox.commands import sh
 from cloudbox.faults import Host
 from cloudbox.fixture import Identity
 from liveserver import BASE_URL, ProcessServer, start_server
@@ -653,6 +655,52 @@ def test_sessions_that_cannot_be_read_do_not_keep_the_server_from_starting(home:
     home.start()
     assert [k["id"] for k in home.get("api/kernels")] == [kernel_id]
     assert home.get("api/sessions") == [] and home.page(kernel_id).run("print(x)") == "5\n"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own for the folder of the installation; it goes after `home`."""
+    folder = tmp_path / "cloudml"
+    folder.mkdir()
+    sh("mount", "-t", "tmpfs", "-o", "size=20m,mode=700", "test", folder)
+    yield folder
+    sh("umount", "-l", folder)
+
+
+def fill(disk: Path) -> Path:
+    ballast = disk / "ballast"
+    sh("dd", "if=/dev/zero", f"of={ballast}", "bs=4096", check=False)
+    assert shutil.disk_usage(disk).free == 0
+    return ballast
+
+
+def test_a_full_disk_does_not_keep_a_server_from_finding_its_kernels(
+    disk: Path, home: Home
+) -> None:
+    home.start()
+    kernel_id = home.open()["kernel"]["id"]
+    home.page(kernel_id).run("x = 5; print('before')", cell="c1")
+    home.open("other.ipynb", kernel="python3")  # its session cannot be deleted later
+    home.server.stop(kill=True)
+    ballast = fill(disk)
+    home.start()
+    assert home.page(kernel_id).run("print(x)") == "5\n"
+    assert home.texts(kernel_id) == {"c1": "before\n"}
+    ballast.unlink()
+    home.server.stop(kill=True)
+    home.start()
+    assert home.page(kernel_id).run("print(x)", cell="c2") == "5\n"
+    assert home.texts(kernel_id) == {"c1": "before\n", "c2": "5\n"}
+
+
+def test_a_disk_without_room_for_sessions_is_named_and_other_kernels_work(
+    disk: Path, home: Home
+) -> None:
+    fill(disk)
+    home.start()
+    answer = home.server.api("GET", "machines")
+    assert (answer.status, answer.json()["code"]) == (503, "store_full")
+    assert home.open(kernel="python3")["kernel"]["id"]
 
 
 def test_the_users_own_choice_of_a_session_table_is_respected(home: Home) -> None:
