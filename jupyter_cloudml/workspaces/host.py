@@ -268,7 +268,7 @@ def apply(args: JSON, source: IO[bytes]) -> JSON:
     """
     state = State(args["workspace"], args["folder"])
     if state.tree != args["base"]:
-        return {"base": state.tree}
+        return {"base": state.tree, "exists": os.path.isdir(state.folder)}
     for path, *_ in [*args["put"], *args["drop"]]:
         if not good_path(path):
             raise Failed("bad_path", f"{path!r:.200} may not be written")

@@ -85,17 +85,19 @@ class Workspaces:
     ) -> Synced:
         """Bring a folder's code to a machine, with `pull` also back what was changed there. See Sync.
 
-        `machine` may be left out where the folder is on one machine alone. Raises GitError, LargeFiles, NotFound, UsageError, LinkDown,
+        `machine` may be left out where the folder is on one machine alone. What is decided about large files (`send`, `leave`) holds from
+        then on. Raises GitError, LargeFiles, NotFound, UsageError, LinkDown,
         and why the machine cannot be reached.
         """
         root = root_of(folder)
         with self._opened(root) as workspace:
             name = workspace.machine(machine)
             sync = self._sync_of(workspace, name, machine_path, cancelled)
+            workspace.decide(send, leave)
             now = self._clock.now_ms()
             if pull:
-                return sync.pull(now, send=send, leave=leave)
-            snapshot = workspace.snapshots.take(send=send, leave=leave)
+                return sync.pull(now, send=workspace.send, leave=workspace.leave)
+            snapshot = workspace.snapshots.take(send=workspace.send, leave=workspace.leave)
             return sync.push(snapshot, now)
 
     def take(
@@ -120,7 +122,9 @@ class Workspaces:
             names = [workspace.machine(machine)] if machine else sorted(workspace.machines)
             if not names:
                 raise _nowhere(root)
-            snapshot = workspace.snapshots.take(limit=1 << 62)
+            snapshot = workspace.snapshots.take(
+                send=workspace.send, leave=workspace.leave, undecided="leave"
+            )
             return [
                 CodeStatus(
                     name, workspace.machines[name], str(root), snapshot, workspace.applied(name)
@@ -177,8 +181,25 @@ class _Workspace:
         try:
             kept: dict[str, Any] = json.loads(self._file.read_bytes())
         except FileNotFoundError:
-            kept = {"id": secrets.token_hex(8), "folder": str(root), "machines": {}}
+            kept = {"id": secrets.token_hex(8), "machines": {}, "large": {}}
         self.id, self.machines = str(kept["id"]), dict(kept["machines"])
+        self._large: dict[str, bool] = kept["large"]  # by path, whether it is sent
+
+    @property
+    def send(self) -> list[str]:
+        """The large files that are sent."""
+        return [path for path, sent in self._large.items() if sent]
+
+    @property
+    def leave(self) -> list[str]:
+        """The large files that stay here."""
+        return [path for path, sent in self._large.items() if not sent]
+
+    def decide(self, send: Collection[str], leave: Collection[str]) -> None:
+        """Remember what is to become of large files."""
+        if send or leave:
+            self._large |= {**dict.fromkeys(leave, False), **dict.fromkeys(send, True)}
+            self._keep()
 
     def machine(self, name: str | None) -> str:
         """Return the machine that is meant. Raises NotFound where the folder is on none, UsageError where on several."""
@@ -196,11 +217,19 @@ class _Workspace:
         place = path or self.machines.get(machine) or default_place(self.root)
         if self.machines.get(machine) != place:
             self.machines[machine] = place
-            temporary = self._file.with_suffix(".new")
-            kept = {"id": self.id, "folder": str(self.root), "machines": self.machines}
-            temporary.write_text(json.dumps(kept))
-            temporary.replace(self._file)
+            self._keep()
         return place
+
+    def _keep(self) -> None:
+        temporary = self._file.with_suffix(".new")
+        kept = {
+            "id": self.id,
+            "folder": str(self.root),
+            "machines": self.machines,
+            "large": self._large,
+        }
+        temporary.write_text(json.dumps(kept))
+        temporary.replace(self._file)
 
     def applied(self, machine: str) -> Applied:
         """Return what a machine had after the last sync."""

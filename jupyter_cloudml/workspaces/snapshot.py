@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import JSON, CloudMLError
@@ -68,17 +69,23 @@ class Snapshots:
         self._empty = Git(folder, state / EMPTY, OPTIONS)
 
     def take(
-        self, *, send: Collection[str] = (), leave: Collection[str] = (), limit: int = SIZE_LIMIT
+        self,
+        *,
+        send: Collection[str] = (),
+        leave: Collection[str] = (),
+        undecided: Literal["ask", "leave"] = "ask",
+        limit: int = SIZE_LIMIT,
     ) -> Snapshot:
         """Take a snapshot; the newest one again where nothing has changed. Raises GitError, LargeFiles.
 
-        Files over `limit` bytes have to be named, to be taken (`send`) or not (`leave`).
+        Files over `limit` bytes have to be named, to be taken (`send`) or not (`leave`), unless the undecided ones are left as well.
         """
         self._make()
         found = [each for each in files(self._folder, self._empty) if _name(each) not in leave]
         large = [each for each in found if each.size > limit and _name(each) not in send]
-        if large:
+        if large and undecided == "ask":
             raise _too_large(large, limit)
+        found = [each for each in found if each not in large] if large else found
         tree = self._write_tree([each.path for each in found])
         newest = self.newest()
         base = _Base.of(self._folder)

@@ -215,9 +215,9 @@ class Sync:
 
     def _push(self, snapshot: Snapshot, pulled: Pulled, now_ms: int) -> Synced:
         applied, here = self.applied, self._objects.listed(snapshot.tree)
-        tree = applied.tree
+        tree, exists = applied.tree, True
         for _ in range(TRIES):
-            base = {**self._base(tree), **pulled.there, **pulled.conflicts}
+            base = {**self._base(tree), **pulled.there, **pulled.conflicts} if exists else {}
             asked = {*applied.conflicts, *pulled.there}
             put = [path for path, file in here.items() if base.get(path) != file or path in asked]
             drop = [
@@ -234,7 +234,7 @@ class Sync:
                 return Synced(
                     snapshot, now, len(set(put) - failed), len(set(drop) - failed), pulled
                 )
-            tree = answer["base"]
+            tree, exists = answer["base"], answer["exists"]
         raise Conflict(
             f"another computer sends code to {self._remote.folder} of {self._remote.link.machine} all the time",
             code="in_use",

@@ -88,6 +88,11 @@ def test_large_files_are_asked_about(
     assert not (host.root / "home/ada/digits/big.bin").exists()
     home.run("code", "sync", str(project), "--send", "big.bin")
     assert (host.root / "home/ada/digits/big.bin").stat().st_size == 60 << 20
+    (project / "model.py").write_text("x = 3\n")
+    assert "1 file sent" in home.run("code", "sync", str(project)).stdout, "it is asked once"
+    with open(project / "other.bin", "wb") as file:
+        file.truncate(60 << 20)
+    assert home.json("code", "status", str(project))["conflicts"] == []
 
 
 def test_a_full_disk_on_the_host_leaves_the_folder_as_it_was(

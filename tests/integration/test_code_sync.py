@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -297,6 +298,14 @@ def test_a_machine_that_has_forgotten_is_told_anew_and_keeps_its_changes(
     assert (place.there / "train.py").read_text() == "changed\n"
     assert (place.there / "data.csv").read_text() == "made there\n", "nobody changed it here"
     assert place.pull().pulled.taken == ["data.csv"]
+    place.assert_same()
+
+
+def test_a_folder_that_was_deleted_on_the_machine_is_made_again(place: Place) -> None:
+    place.push()
+    shutil.rmtree(place.there)
+    (place.here / "train.py").write_text("changed\n")
+    assert place.push().applied.conflicts == {}
     place.assert_same()
 
 
