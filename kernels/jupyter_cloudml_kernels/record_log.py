@@ -11,6 +11,7 @@ segment alone is enough to go on from.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import errno
 import json
 import os
@@ -74,6 +75,9 @@ class RecordLog:
         self._fd: int | None = None
         self._password = False
         self._recover()
+        self._stopped_file = self.folder / "stopped"
+        if self._stopped_file.exists():
+            self.stopped = f"it was stopped before the server was started ({self.folder})"
 
     @property
     def size(self) -> int:
@@ -124,6 +128,9 @@ class RecordLog:
         if self.stopped:
             reason, self.stopped = self.stopped, None
             self._mark({"gap": reason})
+        if self.stopped is None:
+            with contextlib.suppress(OSError):
+                self._stopped_file.unlink()
         self.recording = True
         return self.stopped is None
 
@@ -149,6 +156,10 @@ class RecordLog:
     def _stop(self, exc: OSError) -> None:
         """Record nothing until the next cell; a page is told why."""
         self.stopped = f"{exc.strerror or exc} ({self.folder})"
+        with contextlib.suppress(
+            OSError
+        ):  # an empty file needs next to no room: the next server says so, too
+            self._stopped_file.touch(mode=0o600)
 
     def _put(self, segment: _Segment, channel: int, flags: int, seq: int, data: bytes) -> None:
         fd = self._fd
