@@ -69,7 +69,8 @@ class RelayState:
 class Client(zmtp.Peer):
     """One connection of a local ZMQ socket."""
 
-    read_size = 1 << 13  # what a client sends is small, and there are five or six of them for each kernel
+    # What a client sends is small, and there are five or six of them for each kernel.
+    read_size = 1 << 13
 
     def __init__(self, sock: socket.socket, channel: int) -> None:
         super().__init__(sock, KINDS[channel])
