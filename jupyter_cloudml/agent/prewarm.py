@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 # Only for kernels that understand Python: what the waiting kernel has to be told about the notebook that takes it.
 MOVE_IN = "import os as _o\n_o.chdir({cwd!r})\n_o.environ.update({env!r})\ndel _o\n"
+MAX_LEARNT = 3  # kinds; each kernel that waits has its memory
 NEVER = {MARK, "JPY_PARENT_PID"}
 
 
@@ -24,6 +25,8 @@ class Prewarm:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.wanted: dict[str, JSON] = {}  # key -> {argv, env, count}
+        self.others = 0  # how many of any other kind, once one of it was started
+        self._learnt: list[str] = []  # those kinds, the one started last at the end
 
     def configure(
         self,
@@ -31,17 +34,39 @@ class Prewarm:
         argv: list[str] | None = None,
         env: dict[str, str] | None = None,
         count: int = 1,
+        others: int | None = None,
     ) -> JSON:
-        """Keep ``count`` kernels of this key ready; 0 ends those that wait."""
-        if not 0 <= int(count) <= 4:
+        """Keep ``count`` kernels of this key ready; 0 ends those that wait. ``others`` is for each other kind, from its next start on."""
+        if not 0 <= int(count) <= 4 or not 0 <= int(others or 0) <= 4:
             raise ValueError("count has to be 0 to 4")
         if count and not argv:
             raise ValueError("argv is missing")
         self.wanted[key] = {"argv": argv, "env": env or {}, "count": int(count)}
+        if key in self._learnt:
+            self._learnt.remove(key)
         for owned in self._waiting(key)[int(count) :]:
             owned.stop(0)
+        if others is not None:
+            self.others = int(others)
+            self._forget_kinds(MAX_LEARNT if others else 0)
         self.agent.loop.after(0, self.refill)
         return {"key": key, "waiting": len(self._waiting(key)), "count": int(count)}
+
+    def _learn(self, key: str, argv: list[str]) -> None:
+        """A kernel of this kind is started: the next one may find another waiting."""
+        if key in self.wanted and key not in self._learnt:
+            return
+        self._learnt = [*(k for k in self._learnt if k != key), key]
+        self.wanted[key] = {"argv": argv, "env": {}, "count": self.others}
+        self._forget_kinds(MAX_LEARNT)
+        self.agent.loop.after(1.0, self.refill)
+
+    def _forget_kinds(self, keep: int) -> None:
+        while len(self._learnt) > keep:
+            key = self._learnt.pop(0)
+            del self.wanted[key]
+            for owned in self._waiting(key):
+                owned.stop(0)
 
     def _waiting(self, key: str) -> list[Owned]:
         return [
@@ -74,11 +99,14 @@ class Prewarm:
             if isinstance(owned.end, Kernel) and not owned.end.was_joined and not exit["asked"]:
                 self.agent.log(f"kernels of {key} do not start, and none is kept ready")
                 self.wanted.pop(key, None)
+                self._learnt = [k for k in self._learnt if k != key]
             self.agent.forget(owned.process.id)
 
     def claim(self, params: JSON) -> Owned | None:
         """A waiting kernel for this start, or None."""
         key = params.get("prewarm_key")
+        if key and self.others:
+            self._learn(key, params["argv"])
         ready = [
             (owned, owned.end)
             for owned in (self._waiting(key) if key else [])
@@ -110,6 +138,7 @@ class Prewarm:
 
     def off(self) -> None:
         """End all that wait."""
+        self.others = 0
         for key in list(self.wanted):
             self.wanted[key]["count"] = 0
             for owned in self._waiting(key):

@@ -6,9 +6,10 @@ messages begin and end, and a large message is passed on in pieces while it arri
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .protocol import BEGINS, ENDS, Pipe, ProtocolError
@@ -132,6 +133,14 @@ class Peer(Pipe):
         self._left = 0  # of a frame that is being passed on in pieces
         self._more = 0  # whether that frame is followed by another
         self._begins = BEGINS
+
+    if not hasattr(os, "readv"):  # Windows
+
+        def readv(self, bufs: Sequence[Any]) -> int:
+            return self.sock.recv_into(bufs[0])
+
+        def writev(self, bufs: Sequence[Any]) -> int:
+            return self.sock.send(bufs[0])
 
     def state(self) -> dict[str, Any]:
         """What restored() needs beside the socket: everything that was read or queued and not dealt with."""

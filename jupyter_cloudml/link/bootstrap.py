@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import selectors
+import socket
 import tarfile
 import threading
 import time
@@ -125,6 +126,12 @@ def local_connect() -> Connect:
     """How to reach the agent of this computer: its own unix socket, no SSH."""
 
     def connect(cancelled: threading.Event) -> Opened:
+        if not hasattr(socket, "AF_UNIX"):
+            raise Unreachable(
+                "no agent can run on this computer: its system has no unix sockets",
+                code="no_agent_here",
+                hint="add a machine over SSH; Jupyter's own kernels run here as ever",
+            )
         base = socket_dir("agent")
         try:
             sock = agent_attach.connect(base, agent_archive()[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-import os
+import socket
 import threading
 import traceback
 from collections.abc import Callable
@@ -19,10 +19,13 @@ class CallQueue:
     def __init__(self, loop: Loop) -> None:
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
         self._waking = threading.Lock()  # nobody writes to a descriptor that was closed
-        self._read_fd, self._write_fd = os.pipe()
-        os.set_blocking(self._read_fd, False)
-        os.set_blocking(self._write_fd, False)
-        loop.register(self._read_fd, READ, self._on_wake)
+        self._reader, self._writer = (
+            socket.socketpair()
+        )  # no pipe: Windows can wait for sockets alone
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._open = True
+        loop.register(self._reader, READ, self._on_wake)
 
     def put(self, what: Callable[[], None]) -> None:
         """Have ``what`` called; after close() nothing calls it."""
@@ -31,16 +34,16 @@ class CallQueue:
 
     def _wake(self) -> None:
         with self._waking:
-            if self._write_fd < 0:
+            if not self._open:
                 return
             try:
-                os.write(self._write_fd, b"x")
+                self._writer.send(b"x")
             except BlockingIOError:
                 return  # full: the thread will wake
 
     def _on_wake(self, mask: int) -> None:
         try:
-            os.read(self._read_fd, 4096)
+            self._reader.recv(4096)
         except BlockingIOError:
             pass
         try:
@@ -58,6 +61,6 @@ class CallQueue:
             except Exception:  # noqa: BLE001 - the thread's edge
                 traceback.print_exc()
         with self._waking:
-            os.close(self._read_fd)
-            os.close(self._write_fd)
-            self._write_fd = -1
+            self._reader.close()
+            self._writer.close()
+            self._open = False

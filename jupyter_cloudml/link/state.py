@@ -23,6 +23,7 @@ FINAL = frozenset(
         "no_python",
         "noisy_shell",
         "bad_host_key",
+        "no_agent_here",
     }
 )
 

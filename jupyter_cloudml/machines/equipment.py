@@ -74,7 +74,14 @@ def send_policies(link: Link, machine: MachineRecord) -> None:
     python = python_of(machine)
     if python is not None:
         argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        wanted = {"key": prewarm_key(python), "argv": argv, "env": {}, "count": machine.prewarm}
+        count = machine.prewarm
+        wanted = {
+            "key": prewarm_key(python),
+            "argv": argv,
+            "env": {},
+            "count": count,
+            "others": count,
+        }
         ask_while_up(link, "prewarm", ASK_S, **wanted)
 
 

@@ -287,8 +287,8 @@ class Machines:
 def _who() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in some containers
-        return str(os.getuid())
+    except (KeyError, OSError, ImportError):  # a user without a name, as in some containers
+        return str(os.getuid()) if hasattr(os, "getuid") else "?"
 
 
 def _checked(changes: Mapping[str, JSON]) -> dict[str, JSON]:

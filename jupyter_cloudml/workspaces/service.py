@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any
 
 from ..clock import SystemClock
 from ..errors import JSON, Busy, NotFound, UsageError
+from ..locks import FileLock
 from ..machines.model import LOCAL
 from ..machines.service import Machines
 from ..paths import private_dir
@@ -29,6 +29,7 @@ from .snapshot import Snapshot, Snapshots
 from .sync import Applied, Sync, Synced
 
 LOCK_S = 60.0
+LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -158,17 +159,16 @@ class Workspaces:
     def _opened(self, root: Path) -> Iterator[_Workspace]:
         digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
         state = private_dir(private_dir(self._home / "workspaces") / digest)
-        with open(state / "lock", "w") as lock:
-            deadline = self._clock.monotonic() + LOCK_S
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError:
-                    if self._clock.monotonic() > deadline:
-                        raise Busy(f"another process syncs {root}", hint="wait for it") from None
-                    time.sleep(0.05)
+        lock = FileLock(state / "lock")
+        deadline = self._clock.monotonic() + LOCK_S
+        while not lock.take():
+            if self._clock.monotonic() > deadline:
+                raise Busy(f"another process syncs {root}", hint="wait for it")
+            time.sleep(LOOK_S)
+        try:
             yield _Workspace(state, root)
+        finally:
+            lock.release()
 
 
 class _Workspace:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jupyter_cloudml.locks import FileLock
 from jupyter_cloudml.paths import private_dir, write_private
 
 from .execution import JSONObject
-from .locks import FileLock
 from .record_log import RecordLog
 from .recorder import Recorder
 from .snapshot import LIMIT, merged, snapshot

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, InvalidStateError
@@ -17,7 +16,7 @@ from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.machines.equipment import prewarm_key
 from jupyter_cloudml.machines.model import LOCAL
 
-from . import executions, launching, leftovers, machines
+from . import executions, launching, leftovers, local_sockets, machines
 from .records import Intent, KernelRecord, Slot
 from .relay import Relay, RelayState
 from .running import KernelView, State, reason_of
@@ -316,7 +315,7 @@ class MachineKernel:
                 self.slot.forget(self.record.kernel_id)
             reason = reason_of(self.exit) if self.exit is not None else self.record.reason
             executions.shared().end(self.record.kernel_id, reason)
-        shutil.rmtree(os.path.dirname(self.record.where), ignore_errors=True)
+        local_sockets.remove_folder(self.record.where)
 
     def say(self, reason: str) -> None:
         """Note why it is no more."""

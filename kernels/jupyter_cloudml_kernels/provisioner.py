@@ -7,7 +7,6 @@ Elsewhere (nbclient, papermill, a console) the kernel ends with its client.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -21,9 +20,8 @@ from traitlets import Unicode
 
 from jupyter_cloudml.errors import CloudMLError
 from jupyter_cloudml.machines.model import LOCAL
-from jupyter_cloudml.paths import socket_dir
 
-from . import records
+from . import local_sockets, records
 from .machine_kernel import MachineKernel
 from .records import KernelRecord
 from .restarter import Restarter
@@ -65,7 +63,9 @@ class CloudMLProvisioner(KernelProvisionerBase):
             path=env.get("JPY_SESSION_NAME", ""),
             cwd=str(kwargs.get("cwd") or os.getcwd()),
             key=before.record.key if before else "",
-            where=self._where(),
+            where=local_sockets.place_of(
+                str(self.kernel_id), before.record.where if before else ""
+            ),
         )
         if slot is not None:
             slot.begin(record)
@@ -322,24 +322,14 @@ class CloudMLProvisioner(KernelProvisionerBase):
             raise RuntimeError("the kernel has not been started")
         return self.kernel
 
-    def _where(self) -> str:
-        name = hashlib.sha256(str(self.kernel_id).encode(errors="replace")).hexdigest()[:16]
-        return str(socket_dir(name) / "s")
-
 
 def connection_info(record: KernelRecord) -> KernelConnectionInfo:
     """Return what a client connects to: the five sockets here."""
-    return {
-        "transport": "ipc",
-        "ip": record.where,
-        "shell_port": 1,
-        "iopub_port": 2,
-        "stdin_port": 3,
-        "control_port": 4,
-        "hb_port": 5,
-        "key": cast("str", record.key.encode()),  # bytes, whatever the type says
-        "signature_scheme": "hmac-sha256",
-    }
+    key = record.key.encode()  # bytes, whatever the type says
+    return cast(
+        "KernelConnectionInfo",
+        {**local_sockets.address(record.where), "key": key, "signature_scheme": "hmac-sha256"},
+    )
 
 
 # -- for the server --------------------------------------------------------------------------------

@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jupyter_cloudml.errors import Conflict
+from jupyter_cloudml.locks import FileLock
 from jupyter_cloudml.paths import home, private_dir
-
-from .locks import FileLock
 
 SLOTS = 100
 Intent = Literal["start", "run", "restart", "stop", "dead"]
@@ -44,7 +43,7 @@ class KernelRecord:
     path: str = ""  # of the notebook, absolute
     cwd: str = ""
     key: str = ""
-    where: str = ""  # path prefix of the sockets
+    where: str = ""  # the place of its sockets: local_sockets.py
     reason: str = ""  # why it is dead
 
     def but(self, **changes: Any) -> KernelRecord:

@@ -32,6 +32,7 @@ from jupyter_cloudml.errors import CloudMLError, LinkDown
 from jupyter_cloudml.link.attachment import Attachment
 from jupyter_cloudml.link.link import Link
 
+from . import local_sockets
 from .record_log import CLIENT
 
 READ, WRITE = 1, 2
@@ -83,7 +84,7 @@ class Client(zmtp.Peer):
 
 
 class Relay:
-    """One kernel's relay. Thread-safe: start, close, state. ``where`` is the path prefix of the sockets: ``<where>-1`` to ``-5``."""
+    """One kernel's relay. Thread-safe: start, close, state. ``where`` is their place (local_sockets.py)."""
 
     def __init__(
         self,
@@ -111,14 +112,8 @@ class Relay:
     def start(self, since: int = 0) -> None:
         """Listen on the five sockets, then attach to the kernel. Raises OSError when the sockets cannot be made."""
         for channel, port in PORTS.items():
-            path = f"{self.where}-{port}"
-            if os.path.exists(path):
-                os.unlink(path)
-            listener = socket.socket(socket.AF_UNIX)
-            self._listeners.append(listener)  # first: what cannot be bound is closed as well
-            listener.bind(path)
-            listener.listen(64)
-            listener.setblocking(False)
+            listener = local_sockets.listen(self.where, port)
+            self._listeners.append(listener)
             self._on_thread(
                 functools.partial(
                     self.link.loop.register,
@@ -165,11 +160,7 @@ class Relay:
             done.wait(timeout)
         if not done.is_set() and self.link.state.phase == "closed":
             end()  # there is no thread any more that could do it
-        for port in PORTS.values():
-            try:
-                os.unlink(f"{self.where}-{port}")
-            except FileNotFoundError:
-                continue
+        local_sockets.remove(self.where)
 
     def _on_thread(self, what: Callable[[], Any]) -> None:
         self.link.call_soon(what)
@@ -253,6 +244,8 @@ class Relay:
             sock = listener.accept()[0]
         except OSError:
             return  # it has left again, or no descriptor is free: it waits to be accepted
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = Client(sock, channel)
         self.clients[channel][client.name] = client
         self.link.loop.register(sock, READ, functools.partial(self._ready, client))

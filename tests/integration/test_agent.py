@@ -175,6 +175,26 @@ def test_a_kernel_kept_ready_moves_to_the_folder_and_environment(
     link.call("prewarm", key="k", count=0)
 
 
+def test_each_environment_that_is_used_has_a_kernel_kept_ready(link: CutLink) -> None:
+    def waiting() -> list[str]:
+        return [
+            r["id"] for r in link.call("list") if r["warm"] and r["seq"] and r["state"] == "running"
+        ]
+
+    link.call("prewarm", key="own", argv=KERNEL, count=0, others=1)
+    first = link.call("start", argv=KERNEL, kind="kernel", prewarm_key="conda")
+    assert not first["warm"]
+    (ready,) = wait_for(waiting, why="a kernel kept ready")
+    assert link.call("start", argv=KERNEL, kind="kernel", prewarm_key="conda")["id"] == ready
+    wait_for(waiting, why="the next one")
+    for key in ("r1", "r2", "r3"):
+        link.call("start", argv=["sleep", "60"], kind="command", prewarm_key=key)
+    wait_for(
+        lambda: not waiting(), why="the end of those of the environment that was used longest ago"
+    )
+    link.call("prewarm", key="own", count=0, others=0)
+
+
 def test_a_kernel_kept_ready_is_not_taken_while_it_is_being_ended(link: CutLink) -> None:
     link.call("prewarm", key="off", argv=KERNEL, env={}, count=1)
     ready = wait_for(

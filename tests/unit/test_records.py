@@ -17,10 +17,10 @@ import pytest
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import CloudMLError
+from jupyter_cloudml.locks import FileLock
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import launching, leftovers, machines, records
-from jupyter_cloudml_kernels.locks import FileLock
 from jupyter_cloudml_kernels.records import KernelRecord, Slot
 from jupyter_cloudml_kernels.running import Kernels, KernelView, exit_code, reason_of
 
