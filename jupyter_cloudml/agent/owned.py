@@ -238,6 +238,7 @@ class Owned:
             self.journal.acked,
             self.end.taken,
         )
+        row["received"] = self.end.received
         if isinstance(self.end, Kernel):
             row["connection"] = {k: v for k, v in self.end.connection.items() if k != "identity"}
             row["execution_state"] = self.end.state() if self.process.exit is None else "dead"

@@ -12,7 +12,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
 from types import TracebackType
+from typing import TYPE_CHECKING, cast
 
 from jupyter_cloudml.client.kernels import GRACE_S, KernelRow, KernelVerbs
 from jupyter_cloudml.client.machines import MachineVerbs, parse_address
@@ -24,8 +27,10 @@ from jupyter_cloudml.link.completed import Completed
 from jupyter_cloudml.link.process import Ended, Output, RemoteProcess
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.workspaces.service import Workspaces
 from jupyter_cloudml_kernels import specs
+
+if TYPE_CHECKING:
+    from jupyter_cloudml.workspaces.service import Workspaces
 
 __all__ = ["Client", "KernelRow", "Stopped", "Unreached", "parse_address"]
 
@@ -39,7 +44,7 @@ class Client:
         self.core = Machines(self._store, config.home, kernelspecs=specs, keep=False)
         self.machines = MachineVerbs(self.core)
         self.kernels = KernelVerbs(self.core)
-        self.code = Workspaces(config.home, self.core)
+        self._home = config.home
 
     def __enter__(self) -> Client:
         return self
@@ -51,6 +56,14 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @cached_property
+    def code(self) -> Workspaces:
+        """The folders of code on machines. Imported at its first use: it needs a POSIX system here."""
+        return cast(
+            "Workspaces",
+            import_module("jupyter_cloudml.workspaces.service").Workspaces(self._home, self.core),
+        )
 
     def close(self) -> None:
         """Let go of the machines; what runs there goes on."""

@@ -106,8 +106,10 @@ class Attachment:
         self.number = int(info["number"])
         taken = int(info["taken"])
         if self._seq is None:
-            self._seq = taken + len(self._early)
-            self.unsent.extend((seq, *said) for seq, said in enumerate(self._early, taken + 1))
+            # Behind all that a client before this one has sent, also what still waits there for a kernel that starts.
+            received = int(info.get("received", taken))
+            self._seq = received + len(self._early)
+            self.unsent.extend((seq, *said) for seq, said in enumerate(self._early, received + 1))
             self._early.clear()
         self._drop_taken(taken)
         self.live = True
