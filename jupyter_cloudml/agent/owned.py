@@ -238,7 +238,7 @@ class Owned:
             self.journal.acked,
             self.end.taken,
         )
-        row["received"] = self.end.received
+        row["received"], row["finished"] = self.end.received, self.finished
         if isinstance(self.end, Kernel):
             row["connection"] = {k: v for k, v in self.end.connection.items() if k != "identity"}
             row["execution_state"] = self.end.state() if self.process.exit is None else "dead"

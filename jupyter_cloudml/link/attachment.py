@@ -115,7 +115,12 @@ class Attachment:
         self.live = True
         for seq, channel, flags, data in list(self.unsent):
             self._write(channel, flags, seq, data)
-        self.sink.attached(info)
+        if info.get("finished") and int(info["acked"]) >= int(info["seq"]) and not self.ended:
+            # A client before this one has acknowledged the end as well, so its record does not come again.
+            self.ended = True
+            self.sink.gone(info["exit"])
+        else:
+            self.sink.attached(info)
 
     def on_record(self, record: Record) -> None:
         """A record of this process."""

@@ -217,13 +217,16 @@ class SSHCheck:
 
 
 def effective_way(target: SSHTarget) -> Way:
-    """Return where a connection to the target goes, as ssh reads the user's configuration; as typed without an ssh.
+    """Return where a connection to the target goes, as its carrier reads the user's configuration.
 
     Raises UsageError (`bad_ssh_config`, `no_ssh`).
     """
-    typed = Way(target.host, target.port or 22)
     if carrier_for(target) != "openssh":
-        return typed
+        from jupyter_cloudml.link import ssh_route  # paramiko takes long to import
+
+        route = ssh_route.find(target)
+        jump = route.jumps[0].host if route.jumps else route.proxy_command or ""
+        return Way(route.host, route.port, printable(jump))
     done = _read_configuration(target)
     options = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
     if done.returncode or "hostname" not in options:

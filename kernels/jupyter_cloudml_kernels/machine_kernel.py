@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -16,7 +17,7 @@ from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.machines.equipment import prewarm_key
 from jupyter_cloudml.machines.model import LOCAL
 
-from . import executions, launching, leftovers, local_sockets, machines
+from . import executions, launching, leftovers, local_sockets, machines, messages
 from .records import Intent, KernelRecord, Slot
 from .relay import Relay, RelayState
 from .running import KernelView, State, reason_of
@@ -236,7 +237,12 @@ class MachineKernel:
         if self.slot is not None:
             log = executions.shared().open_log(self.record.kernel_id, self.record.path)
         relay = Relay(
-            self.link, self.record.process, self.record.where, log, lambda s: self._on_relay(s)
+            self.link,
+            self.record.process,
+            self.record.where,
+            log,
+            lambda s: self._on_relay(s),
+            self._on_control,
         )
         self.relay = relay
         relay.start(log.begin(self.record.process) if log is not None else 0)
@@ -248,6 +254,12 @@ class MachineKernel:
             _set(self.settled)
         if self.relay is not None and self.relay.state is state:
             self._changed()
+
+    def _on_control(self, request: bytes) -> None:
+        """Write down a restart before the kernel hears of it: it ends at once, and this server may not live to say why."""
+        if messages.asks_for_restart(request):
+            with contextlib.suppress(OSError):  # it is written once more when the server is told
+                self.write("restart")
 
     # -- ending ------------------------------------------------------------------------------------
     async def ask(self, method: str, **params: Any) -> None:

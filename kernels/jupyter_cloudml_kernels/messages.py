@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from jupyter_cloudml.agent import zmtp
+from jupyter_cloudml.agent.messages import split
 from jupyter_cloudml.agent.protocol import ABORT, BEGINS, ENDS
 
 DELIMITER = b"<IDS|MSG>"
@@ -95,6 +96,17 @@ class Message:
             return int(date.timestamp() * 1000)
         except (KeyError, ValueError, OverflowError):
             return None
+
+
+def asks_for_restart(request: bytes) -> bool:
+    """Say whether a whole message, as frames, asks a kernel to end so that another can take its place."""
+    if b'"shutdown_request"' not in request:
+        return False
+    try:
+        header, _, content = split(next(zmtp.messages(request))[2])
+        return header["msg_type"] == "shutdown_request" and _load(content).get("restart") is True
+    except (ValueError, LookupError):
+        return False
 
 
 class Assembler:

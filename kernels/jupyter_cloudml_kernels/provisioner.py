@@ -188,8 +188,8 @@ class CloudMLProvisioner(KernelProvisionerBase):
     async def shutdown_requested(self, restart: bool = False) -> None:
         """Write down whether a start follows: `kill` and `terminate` are not told."""
         self._restart = restart
+        self._known().write("restart" if restart else "stop")  # at once: the kernel is told already
         await self._note_path(self._known())
-        self._known().write("restart" if restart else "stop")
 
     async def cleanup(self, restart: bool = False) -> None:
         """Let go of the sockets, and of the record unless the kernel starts again."""

@@ -93,9 +93,11 @@ class Relay:
         where: str,
         log: Log | None = None,
         on_state: Callable[[RelayState], None] = lambda state: None,
+        on_control: Callable[[bytes], None] = lambda message: None,
     ) -> None:
+        """`on_control` hears what a client says on the control channel before the kernel does; on the link's thread, must not raise."""
         self.link, self.process, self.where = link, process, where
-        self.log, self.on_state = log, on_state
+        self.log, self.on_state, self.on_control = log, on_state, on_control
         self.state = RelayState("starting", time.time())
         self.attachment: Attachment | None = None
         self.clients: dict[int, dict[bytes, Client]] = {channel: {} for channel in PORTS}
@@ -173,8 +175,9 @@ class Relay:
 
     # -- the kernel's side (a Sink) ---------------------------------------------------------------------------------------------------------
     def attached(self, info: dict[str, Any]) -> None:
-        """The agent sends from here on."""
-        self._set("connected")
+        """The agent sends from here on; of a kernel that has ended, what it said last and how it ended."""
+        if not info.get("finished"):
+            self._set("connected")
 
     def lost(self) -> None:
         """The link is down; the kernel goes on."""
@@ -289,6 +292,8 @@ class Relay:
         elif client.channel == BEAT:
             self._put(client, data)
         elif self.attachment is not None:
+            if client.channel == CONTROL:
+                self.on_control(data)
             message = bytes([zmtp.MORE, len(client.name)]) + client.name + data
             if self.log is not None:
                 self.log.append(client.channel, WHOLE | CLIENT, 0, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from jupyter_cloudml.agent import messages
 from jupyter_cloudml.agent.handover import own_package
 from jupyter_cloudml.agent.process import start_time
-from jupyter_cloudml.agent.protocol import EOF, STDIN, STDOUT
+from jupyter_cloudml.agent.protocol import EOF, SHELL, STDIN, STDOUT
 from jupyter_cloudml.errors import AgentError, Conflict, NotFound
+from jupyter_cloudml.link.attachment import Attachment
 from jupyter_cloudml.link.bootstrap import local_connect
 from jupyter_cloudml.link.completed import Collector
 from jupyter_cloudml.paths import socket_dir
@@ -469,3 +472,66 @@ def test_a_process_whose_end_was_seen_while_it_was_being_stopped_is_told_of_all_
             thread.join()
         assert collector.ended.wait(10)
         link.call("forget", id=started["id"])
+
+
+def test_a_client_is_told_of_an_end_that_the_one_before_it_has_acknowledged(link: CutLink) -> None:
+    started = link.call("start", argv=["sh", "-c", "exit 7"], kind="command", token="seen")
+    first = Collector()
+    link.attach(started["id"], 0, first)
+    assert first.ended.wait(10)
+    seen = wait_for(lambda: (r := row(link, started["id"]))["acked"] == r["seq"] and r)
+    with contextlib.closing(make_link("local")) as other:
+        for since in (0, seen["seq"] - 1, seen["seq"]):
+            second = Collector()
+            other.attach(started["id"], since, second)
+            assert second.ended.wait(10), since
+            assert second.exit is not None and second.exit["code"] == 7
+    link.call("forget", id=started["id"])
+
+
+LATE = """
+import os, sys, time
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+os.execv(sys.executable, [sys.executable, "-m", "ipykernel_launcher", "-f", sys.argv[2]])
+"""
+
+
+class Heard(Collector):
+    """All that a kernel says."""
+
+    text = b""
+
+    def record(self, channel: int, flags: int, seq: int, data: bytes) -> None:
+        """Keep it."""
+        self.text += bytes(data)
+
+
+def test_what_a_second_client_asks_of_a_kernel_that_starts_is_not_taken_for_what_the_first_asked(
+    link: CutLink, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    argv = [sys.executable, "-c", LATE, str(go), "{connection_file}"]
+    started = link.call("start", argv=argv, kind="kernel", token="late")
+
+    def ask(attachment: Attachment, text: str) -> None:
+        content = {"code": f"print('{text}')", "silent": False, "store_history": False}
+        key = started["connection"]["key"].encode()
+        attachment.send_soon(SHELL, messages.build(key, "execute_request", content, [b"\0test"]))
+
+    first = link.attach(started["id"], 0, Collector())
+    for number in range(3):
+        ask(first, f"first-{number}-")
+    wait_for(lambda: row(link, started["id"])["received"] == 3, why="the first client's requests")
+    with contextlib.closing(make_link("local")) as other:
+        heard = Heard()
+        second = other.attach(started["id"], 0, heard)
+        ask(second, "second-")
+        wait_for(lambda: row(link, started["id"])["received"] == 4, why="the second's request")
+        go.touch()
+        wait_for(lambda: heard.text.count(b'"second-\\n"'), why="the answer to the second client")
+    for number in range(3):
+        assert heard.text.count(b'"first-%d-\\n"' % number) == 1
+    link.call("stop", id=started["id"], grace_s=0)
+    wait_for(lambda: row(link, started["id"])["finished"], why="its end")
+    link.call("forget", id=started["id"])

@@ -14,7 +14,7 @@ from cloudbox.fixture import SSHConfig
 
 from jupyter_cloudml.client import Client
 
-PROGRAM = """
+BARE = """
 import os, select, sys
 import jupyter_cloudml.locks  # has a way of its own on Windows
 
@@ -23,7 +23,9 @@ for name in ("fcntl", "termios", "resource", "tty", "pty"):
 for module, names in ((os, ("readv", "writev", "fork", "killpg")), (select, ("poll", "epoll"))):
     for name in names:
         delattr(module, name)
+"""
 
+KERNEL = """
 import json, selectors, socket
 from jupyter_cloudml_kernels import local_sockets
 local_sockets.HAS_UNIX = False
@@ -60,7 +62,7 @@ def test_a_kernel_over_paramiko_needs_no_posix_here(
     with Client() as client:
         client.machines.add("box", ssh_config.add(host), carrier="paramiko")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", BARE + KERNEL],
         capture_output=True,
         text=True,
         timeout=100,
@@ -74,3 +76,27 @@ def test_a_kernel_over_paramiko_needs_no_posix_here(
         "tcp",
         "127.0.0.1",
     ]
+
+
+LOOK_AROUND = """
+from jupyter_cloudml.cli import call
+from jupyter_cloudml.client import Client
+
+with Client() as client:
+    print(client.run(["hostname"], on="box").stdout.decode().strip())
+for line in ("machine list", "machine check box", "kernel list", "run --on box -- hostname"):
+    assert call(line.split()) == 0, line
+"""
+
+
+def test_command_line_and_client_need_no_posix_here(
+    tmp_path: Path, host: Host, ssh_config: SSHConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_CLOUDML_HOME", str(tmp_path / "home"))
+    with Client() as client:
+        client.machines.add("box", ssh_config.add(host), carrier="paramiko")
+    done = subprocess.run(
+        [sys.executable, "-c", BARE + LOOK_AROUND], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == host.name == done.stdout.splitlines()[-1]

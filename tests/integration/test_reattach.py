@@ -495,10 +495,6 @@ def test_a_server_killed_while_kernels_start_leaves_one_process_for_each(home: H
         assert home.open(path)["kernel"]["id"] == kernel_id
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="known defect: now and then the kernel answers nothing to the page that comes after it",
-)
 @pytest.mark.timeout(120)
 def test_a_server_killed_in_a_restart_completes_it(home: Home) -> None:
     home.start()
@@ -514,6 +510,18 @@ def test_a_server_killed_in_a_restart_completes_it(home: Home) -> None:
         wait_for(
             lambda: len([r for r in home.rows() if r["state"] == "running"]) == 1, "one process"
         )
+
+
+@pytest.mark.timeout(120)
+def test_a_restart_is_written_down_before_the_kernel_hears_of_it(home: Home) -> None:
+    home.start()
+    kernel_id = home.open()["kernel"]["id"]
+    page = home.page(kernel_id)
+    page.run("x = 1")
+    page.until("shutdown_reply", page.send("shutdown_request", {"restart": True}, "control"))
+    home.server.stop(kill=True)  # which has not been told that it restarts anything
+    home.start()
+    assert home.page(kernel_id).run("print('x' in globals())") == "False\n"
 
 
 @pytest.mark.timeout(300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -27,3 +28,19 @@ def test_an_ssh_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UsageError, match="ssh does not start"):
         check_ssh.effective_way(SSHTarget("box", carrier="openssh"))
+
+
+@pytest.mark.parametrize("carrier", ["openssh", "paramiko"])
+def test_a_diagnosis_looks_where_the_connection_goes(
+    carrier: Literal["openssh", "paramiko"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "Host box\n  HostName 10.0.0.5\n  Port 2222\n"
+        "Host far\n  HostName inside\n  ProxyJump gate\n"
+    )
+    monkeypatch.setenv(openssh_config.CONFIG_VARIABLE, str(config))
+    near = check_ssh.effective_way(SSHTarget("box", carrier=carrier))
+    far = check_ssh.effective_way(SSHTarget("far", carrier=carrier))
+    assert near == check_ssh.Way("10.0.0.5", 2222)
+    assert far == check_ssh.Way("inside", 22, "gate")

@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from jupyter_cloudml.agent import messages, zmtp
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import CloudMLError
 from jupyter_cloudml.locks import FileLock
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import launching, leftovers, machines, records
+from jupyter_cloudml_kernels.messages import asks_for_restart
 from jupyter_cloudml_kernels.records import KernelRecord, Slot
 from jupyter_cloudml_kernels.running import Kernels, KernelView, exit_code, reason_of
 
@@ -284,3 +286,26 @@ def test_a_listener_that_fails_does_no_harm(caplog: pytest.LogCaptureFixture) ->
     kernels.changed(view)
     assert seen == [view, view] and len(caplog.records) == 1
     assert view.to_dict()["exit"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "expected"),
+    [
+        ("shutdown_request", {"restart": True}, True),
+        ("shutdown_request", {"restart": False}, False),
+        ("shutdown_request", {}, False),
+        ("debug_request", {"say": "shutdown_request", "restart": True}, False),
+    ],
+)
+def test_a_request_for_a_restart_is_told_from_others(
+    kind: str, content: dict[str, Any], expected: bool
+) -> None:
+    request = messages.build(b"key", kind, content, [b"page"])
+    assert asks_for_restart(request) is expected
+
+
+@pytest.mark.parametrize("header", [b"{}", b"[]", b"}", b'{"msg_type": "shutdown_request"}'])
+def test_what_is_no_message_asks_for_no_restart(header: bytes) -> None:
+    parts = [messages.DELIMITER, b"", header, b"{}", b"{}", b'"shutdown_request"']
+    for length in range(1, len(parts) + 1):
+        assert not asks_for_restart(zmtp.message(parts[-1:] + parts[:length]))
