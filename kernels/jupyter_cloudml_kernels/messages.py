@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from jupyter_cloudml.agent import zmtp
-from jupyter_cloudml.agent.messages import split
 from jupyter_cloudml.agent.protocol import ABORT, BEGINS, ENDS
 
 DELIMITER = b"<IDS|MSG>"
@@ -103,8 +102,10 @@ def asks_for_restart(request: bytes) -> bool:
     if b'"shutdown_request"' not in request:
         return False
     try:
-        header, _, content = split(next(zmtp.messages(request))[2])
-        return header["msg_type"] == "shutdown_request" and _load(content).get("restart") is True
+        parts = next(zmtp.messages(request))[2]
+        at = parts.index(DELIMITER)
+        kind, content = _load(parts[at + 2]).get("msg_type"), _load(parts[at + 5])
+        return kind == "shutdown_request" and content.get("restart") is True
     except (ValueError, LookupError):
         return False
 
