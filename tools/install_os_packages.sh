@@ -1,5 +1,5 @@
 #!/bin/sh
-# See to the programs that the tests run: an SSH server, network namespaces, PostgreSQL, a browser.
+# See to the programs that the tests run: an SSH server, network namespaces, PostgreSQL, S3 (Ceph), a browser.
 # Installs them with apt-get as root or through sudo; otherwise says what to install, and fails.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -22,6 +22,10 @@ need fish fish
 need tcsh tcsh
 need ps procps
 need git git
+need radosgw radosgw
+need ceph-mon ceph-mon
+need ceph-osd ceph-osd
+need ceph-mgr ceph-mgr
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || need chromium chromium
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')

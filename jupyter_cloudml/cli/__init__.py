@@ -28,6 +28,7 @@ COMMANDS = {
     "run": ("run", "run", "Run a command on a machine; its output and its exit code come here."),
     "kernel": ("kernel", "kernel", "List and stop kernels."),
     "code": ("code", "code", "Bring a folder of code to a machine, and changes back."),
+    "data": ("data", "data", "Keep prefixes of S3 in folders of machines, and send results back."),
     "stop": ("stop", "stop", "End all processes on all machines."),
     "doctor": ("doctor", "doctor", "Look at this installation and say what is wrong with it."),
 }

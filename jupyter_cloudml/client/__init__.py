@@ -30,6 +30,7 @@ from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import specs
 
 if TYPE_CHECKING:
+    from jupyter_cloudml.datasets.service import Datasets
     from jupyter_cloudml.workspaces.service import Workspaces
 
 __all__ = ["Client", "KernelRow", "Stopped", "Unreached", "parse_address"]
@@ -63,6 +64,14 @@ class Client:
         return cast(
             "Workspaces",
             import_module("jupyter_cloudml.workspaces.service").Workspaces(self._home, self.core),
+        )
+
+    @cached_property
+    def data(self) -> Datasets:
+        """The S3 prefixes in folders of machines."""
+        return cast(
+            "Datasets",
+            import_module("jupyter_cloudml.datasets.service").Datasets(self._home, self.core),
         )
 
     def close(self) -> None:

@@ -1,0 +1,716 @@
+"""Datasets with a real S3 service: whole files alone, only what has changed, through every fault, and no key on the machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import signal
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from cloudbox.faults import Host
+from cloudbox.fixture import Box, SSHConfig
+from faulty import Fault, proxy
+from s3 import ACCESS_KEY, S3, SECRET_KEY, server
+
+from jupyter_cloudml.datasets.endpoint import Asked
+from jupyter_cloudml.datasets.globs import Choice
+from jupyter_cloudml.datasets.onhost.fetch import LARGE
+from jupyter_cloudml.datasets.progress import Progress
+from jupyter_cloudml.datasets.service import Datasets
+from jupyter_cloudml.datasets.sync import Done, Options
+from jupyter_cloudml.errors import Busy, Cancelled, CloudMLError, NotFound, UsageError
+from jupyter_cloudml.machines.service import Machines
+
+from .links import CutLink, make_link, wait_for
+from .test_cli import Home, home  # noqa: F401 - the fixture
+
+pytestmark = pytest.mark.timeout(240)
+BIG = LARGE + (9 << 20)  # fetched in ranges
+
+
+@pytest.fixture(scope="session")
+def s3(box: Box) -> Iterator[S3]:
+    """An S3 service that this computer and the hosts of the box reach."""
+    with server(box.fabric.gateway) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environ().items():
+            patch.setenv(name, value)
+        yield running
+
+
+class Bucket:
+    """A bucket of one test."""
+
+    def __init__(self, s3: S3) -> None:
+        self.client, self.name = s3.client(), f"t-{secrets.token_hex(6)}"
+        self.client.create_bucket(Bucket=self.name)
+
+    def put(self, **objects: bytes) -> None:
+        for key, data in objects.items():
+            self.write(key, data)
+
+    def write(self, key: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=data)
+
+    def read(self, key: str) -> bytes:
+        return bytes(self.client.get_object(Bucket=self.name, Key=key)["Body"].read())
+
+    def keys(self) -> list[str]:
+        found = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
+        return [each["Key"] for each in found]
+
+    def url(self, prefix: str = "") -> str:
+        return f"s3://{self.name}/{prefix}"
+
+
+@pytest.fixture
+def bucket(s3: S3) -> Bucket:
+    return Bucket(s3)
+
+
+class OneMachine:
+    """The seam to machines: one link, which a test can cut."""
+
+    def __init__(self, link: CutLink) -> None:
+        self._link = link
+
+    def link(self, name: str) -> CutLink:
+        return self._link
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CutLink]:
+    """A link to an agent whose home is the tests'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        made = make_link("local")
+        try:
+            yield made
+        finally:
+            made.wait_up(30)
+            made.call("shutdown", stop_processes=True, grace_s=0)
+            made.close()
+
+
+class Place:
+    """A folder of a machine, and the datasets of an installation."""
+
+    def __init__(self, tmp_path: Path, link: CutLink, now_s: Callable[[], float]) -> None:
+        self.folder, self.link, self.home = tmp_path / "data", link, tmp_path / "home"
+        self.home.mkdir()
+        self.data = Datasets(self.home, cast(Machines, OneMachine(link)), now_s)
+
+    def sync(
+        self, source: str, *, url: str | None = None, to: Path | None = None, **more: Any
+    ) -> Done:
+        options = {
+            name: more.pop(name)
+            for name in list(more)
+            if name not in ("progress", "cancelled", "profile")
+        }
+        asked = Asked(url, more.pop("profile", None))
+        return self.data.sync(
+            source, str(to or self.folder), asked=asked, options=Options(**options), **more
+        )
+
+    def send(self, target: str, *, url: str | None = None, **options: Any) -> Done:
+        return self.data.sync(
+            str(self.folder), target, asked=Asked(url), options=Options(**options)
+        )
+
+    def files(self, folder: Path | None = None) -> dict[str, bytes]:
+        root = folder or self.folder
+        return {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in root.rglob("*")
+            if path.is_file()
+        }
+
+    def program(self) -> int:
+        """The process that fetches, as soon as there is one."""
+
+        def found() -> int:
+            rows = [
+                row
+                for row in self.link.call("list")
+                if row["labels"].get("purpose") == "data" and row["state"] == "running"
+            ]
+            return int(rows[0]["pid"]) if rows else 0
+
+        return int(wait_for(found))
+
+
+@pytest.fixture
+def place(tmp_path: Path, link: CutLink) -> Place:
+    return Place(tmp_path, link, time.time)
+
+
+class Background:
+    """A sync in a thread; `result` waits for its end and raises what it raised."""
+
+    def __init__(self, work: Callable[[], Done]) -> None:
+        self._done: list[Done | BaseException] = []
+        self._thread = threading.Thread(target=self._run, args=(work,))
+        self._thread.start()
+
+    def _run(self, work: Callable[[], Done]) -> None:
+        try:
+            self._done.append(work())
+        except BaseException as exc:  # noqa: BLE001 - `result` raises it
+            self._done.append(exc)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._done)
+
+    def result(self) -> Done:
+        self._thread.join(120)
+        (done,) = self._done
+        if isinstance(done, BaseException):
+            raise done
+        return done
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+# -- what comes --------------------------------------------------------------------------------------
+
+
+def test_a_prefix_comes_whole_and_then_only_what_has_changed(place: Place, bucket: Bucket) -> None:
+    nfc, nfd = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
+    wanted = {
+        "a.csv": b"a",
+        "deep/er/b c+d%41.bin": os.urandom(100_000),
+        "empty": b"",
+        nfc: b"nfc",
+        nfd: b"nfd",
+        "big": os.urandom(BIG),
+    }
+    for key, data in wanted.items():
+        bucket.write(f"p/{key}", data)
+    odd = ["p/../x", "p//abs", "p/a.csv/below", "p/n\nl", "p/full/"]
+    for key in odd:
+        bucket.write(key, b"no")
+    bucket.write("p/folder/", b"")
+    bucket.write("p2/other", b"not meant")
+    seen: list[Progress] = []
+    done = place.sync(bucket.url("p"), progress=seen.append)
+    assert place.files() == wanted and (place.folder / "folder").is_dir()
+    assert sorted(name for name, _, _ in done.failed) == sorted(odd)
+    assert done.counts["files"] == len(wanted) and not (place.folder.parent / "x").exists()
+    assert not (place.folder / ".cloudml-data").exists()
+
+    again = place.sync(bucket.url("p"))
+    assert (again.counts.get("files", 0), again.counts["same"]) == (0, len(wanted))
+
+    bucket.write("p/a.csv", b"b")
+    bucket.write("p/new", b"new")
+    (place.folder / "empty").unlink()
+    (place.folder / nfc).unlink()
+    (place.folder / nfc).write_bytes(b"bad")  # of the same size
+    done = place.sync(bucket.url("p"))
+    assert done.counts["files"] == 4
+    assert place.files() == {**wanted, "a.csv": b"b", "new": b"new"}
+    assert place.sync(bucket.url("p/new"), to=place.folder / "one").counts["files"] == 1
+    assert (place.folder / "one/new").read_bytes() == b"new"
+
+
+def test_only_what_is_chosen_comes_and_only_what_came_is_deleted(
+    place: Place, bucket: Bucket
+) -> None:
+    bucket.put(**{"a.csv": b"1", "b.txt": b"2", "c.csv": b"3", "d.csv": b"4"})
+    place.sync(bucket.url(), choice=Choice(["*.csv"], ["c*"]))
+    assert sorted(place.files()) == ["a.csv", "d.csv"]
+    place.sync(bucket.url())
+    (place.folder / "mine").write_text("mine")
+    (place.folder / "d.csv").unlink()
+    (place.folder / "d.csv").write_text("changed here")
+    for key in ("a.csv", "b.txt", "d.csv"):
+        bucket.client.delete_object(Bucket=bucket.name, Key=key)
+    bucket.write("e.csv", b"5")
+    preview = place.sync(bucket.url(), delete=True, preview=True)
+    assert sorted(preview.would) == [
+        ["delete", "a.csv", 1],
+        ["delete", "b.txt", 1],
+        ["fetch", "e.csv", 1],
+    ]
+    assert sorted(place.files()) == ["a.csv", "b.txt", "c.csv", "d.csv", "mine"]
+    done = place.sync(bucket.url(), delete=True, choice=Choice([], ["*.txt"]))
+    assert (done.counts["deleted"], done.kept) == (1, ["d.csv"])
+    assert sorted(place.files()) == ["b.txt", "c.csv", "d.csv", "e.csv", "mine"]
+
+
+def test_what_is_there_already_is_compared_as_asked(place: Place, bucket: Bucket) -> None:
+    bucket.put(a=b"one", b=b"two")
+    place.folder.mkdir()
+    (place.folder / "a").write_bytes(b"one")  # brought by another tool
+    (place.folder / "b").write_bytes(b"xxx")
+    assert place.sync(bucket.url(), compare="size").counts["same"] == 2
+    assert place.files()["b"] == b"xxx"
+    done = place.sync(bucket.url())
+    assert (done.counts["same"], done.counts["files"]) == (1, 1)
+    status = (place.folder / "b").stat()
+    (place.folder / "b").chmod(0o600)
+    with open(place.folder / "b", "r+b") as file:  # nothing but the content tells
+        file.write(b"yyy")
+    os.utime(place.folder / "b", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert place.sync(bucket.url()).counts["same"] == 2
+    assert place.sync(bucket.url(), compare="checksum").counts["files"] == 1
+    assert place.files() == {"a": b"one", "b": b"two"}
+
+
+def test_links_in_the_folder_lead_nowhere_else(
+    place: Place, bucket: Bucket, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    place.folder.mkdir()
+    (place.folder / "sub").symlink_to(outside)
+    (place.folder / "file").symlink_to(outside / "kept")
+    (place.folder / "folder").mkdir()
+    bucket.put(**{"sub/x": b"1", "file": b"2", "folder": b"3", "ok": b"4"})
+    done = place.sync(bucket.url())
+    assert sorted((name, code) for name, code, _ in done.failed) == [
+        ("folder", "in_the_way"),
+        ("sub/x", "in_the_way"),
+    ]
+    assert (place.folder / "file").read_bytes() == b"2" and not (place.folder / "file").is_symlink()
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    assert (outside / "kept").read_text() == "kept"
+
+
+# -- faults ------------------------------------------------------------------------------------------
+
+
+def test_errors_and_cut_answers_are_tried_again(place: Place, bucket: Bucket, s3: S3) -> None:
+    data = {"small": os.urandom(200_000), "big": os.urandom(BIG)}
+    bucket.put(**data)
+    turns: dict[str, int] = {}
+
+    def rule(method: str, target: str) -> Fault | None:
+        turns[target] = turns.get(target, 0) + 1
+        kind = {1: Fault(status=503), 2: Fault(cut=150_000), 3: Fault(cut=20)}
+        return kind.get(turns[target]) if "X-Amz" in target else None
+
+    with proxy(s3.url) as faulty:
+        faulty.rule = rule
+        done = place.sync(bucket.url(), url=faulty.url)
+    assert place.files() == data and done.counts["retried"] >= 3
+    assert done.counts["bytes"] == sum(map(len, data.values())), "each byte is counted once"
+
+
+def test_an_object_that_changes_meanwhile_is_fetched_again_and_never_mixed(
+    place: Place, bucket: Bucket, s3: S3
+) -> None:
+    old, new = b"o" * BIG, b"n" * BIG
+    bucket.put(big=old, small=b"old", gone=b"x")
+    changed = threading.Event()
+    lock = threading.Lock()
+
+    def rule(method: str, target: str) -> Fault | None:
+        path = target.partition("?")[0]
+        with lock:
+            second = method == "GET" and path.endswith("/big") and faulty.asked_for("/big") == 2
+            if second and not changed.is_set():
+                bucket.put(big=new, small=b"new!")
+                bucket.client.delete_object(Bucket=bucket.name, Key="gone")
+                changed.set()
+        if path.endswith(("/small", "/gone")):
+            changed.wait(30)
+        return None
+
+    with proxy(s3.url) as faulty:
+        faulty.rule = rule
+        done = place.sync(bucket.url(), url=faulty.url)
+    assert {name: md5(data) for name, data in place.files().items()} == {
+        "big": md5(new),
+        "small": md5(b"new!"),
+    }
+    assert (done.failed, done.counts["gone"]) == ([], 1)
+
+
+def test_addresses_that_expire_are_renewed(place: Place, bucket: Bucket, s3: S3) -> None:
+    data = {"big": os.urandom(BIG), **{f"f{n}": os.urandom(1000) for n in range(40)}}
+    bucket.put(**data)
+    begun: list[float] = []
+
+    def rule(method: str, target: str) -> Fault | None:
+        if method == "GET" and "list-type" not in target:
+            begun.append(time.monotonic())
+            while time.monotonic() < begun[0] + 2.5:  # until the first addresses have expired
+                time.sleep(0.05)
+        return None
+
+    with proxy(s3.url) as faulty:
+        faulty.rule = rule
+        done = place.sync(bucket.url(), url=faulty.url, expires_s=1)
+    assert place.files() == data and done.failed == []
+
+
+def test_a_cut_link_only_makes_it_take_longer(place: Place, bucket: Bucket, s3: S3) -> None:
+    data = {f"f{n}": os.urandom(1000) for n in range(300)}
+    bucket.put(**data)
+    held = threading.Event()
+    with proxy(s3.url) as faulty:
+        faulty.rule = lambda method, target: Fault(hold=held) if "/f1" in target else None
+        syncing = Background(lambda: place.sync(bucket.url(), url=faulty.url))
+        wait_for(lambda: faulty.asked_for("/f1"))
+        place.link.cut()
+        held.set()
+        place.link.wait_up(30)
+        place.link.cut()
+        assert syncing.result().counts["files"] == 300
+    assert place.files() == data
+
+
+@pytest.mark.parametrize("who", ["here", "there"])
+def test_a_sync_that_is_killed_goes_on_where_it_was(
+    home: Home,  # noqa: F811
+    link: CutLink,
+    tmp_path: Path,
+    bucket: Bucket,
+    s3: S3,
+    who: str,
+) -> None:
+    """On either side, with half of a large file there; nothing of it has a name that says it is whole."""
+    data = {"a": b"a", "big": os.urandom(3 * (16 << 20) + 5)}
+    bucket.put(**data)
+    folder = tmp_path / "data"
+    held = threading.Event()
+    ranges: set[str] = set()
+
+    def rule(method: str, target: str) -> Fault | None:
+        if method == "GET" and target.partition("?")[0].endswith("/big"):
+            ranges.add(target)
+            if faulty.asked_for("/big") > 2:
+                return Fault(hold=held, cut=0)
+        return None
+
+    with proxy(s3.url) as faulty:
+        faulty.rule = rule
+        words = ["data", "sync", bucket.url(), str(folder), "--endpoint-url", faulty.url]
+        running = home.start(*words)
+        parts = folder / ".cloudml-data"
+        wait_for(lambda: _ranges_there(parts) == 2 and (folder / "a").exists(), 60, "two ranges")
+        from jupyter_cloudml import Client
+
+        with Client() as client:
+            (row,) = [
+                row
+                for row in client.core.link("local").call("list")
+                if row["labels"].get("purpose") == "data"
+            ]
+        if who == "here":
+            running.kill()
+        else:
+            os.kill(row["pid"], signal.SIGKILL)
+        _, complaint = running.communicate(timeout=60)
+        if who == "there":
+            assert running.returncode == 1 and b"ended with 137" in complaint
+        assert sorted(path.name for path in folder.iterdir()) == [".cloudml-data", "a"]
+        faulty.rule = lambda method, target: None
+        faulty.asked.clear()
+        done = json.loads(home.program(*words, "--json").stdout)  # it ends one that is left over
+        held.set()
+        assert (done["files"], done["resumed"]) == (1, 1)
+        assert faulty.asked_for("/big") == 2, "what was there is not fetched again"
+    assert {path.name: md5(path.read_bytes()) for path in folder.iterdir()} == {
+        name: md5(content) for name, content in data.items()
+    }
+
+
+def _ranges_there(parts: Path) -> int:
+    return sum(len(path.read_text().splitlines()) - 1 for path in parts.glob("*.map"))
+
+
+def test_calling_it_off_ends_it_on_both_sides(place: Place, bucket: Bucket, s3: S3) -> None:
+    bucket.put(a=b"a")
+    cancelled, held = threading.Event(), threading.Event()
+    with proxy(s3.url) as faulty:
+        faulty.rule = lambda method, target: Fault(hold=held) if "/a?" in target else None
+        syncing = Background(lambda: place.sync(bucket.url(), url=faulty.url, cancelled=cancelled))
+        pid = place.program()
+        with pytest.raises(Busy, match="already"):
+            place.sync(bucket.url(), url=faulty.url)
+        cancelled.set()
+        with pytest.raises(Cancelled):
+            syncing.result()
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), why="the program's end")
+        held.set()
+    assert place.files() == {}
+
+
+def test_each_cause_has_a_name(
+    place: Place, bucket: Bucket, s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bucket.put(**{"p/a": b"a"})
+
+    def code(source: str, **more: Any) -> str:
+        place.data = Datasets(place.home, cast(Machines, OneMachine(place.link)))
+        with pytest.raises(CloudMLError) as caught:
+            place.sync(source, **more)
+        assert caught.value.hint, caught.value
+        assert SECRET_KEY not in str(caught.value)
+        return caught.value.code
+
+    assert code("s3://no-such-bucket-here/x") == "no_such_bucket"
+    assert code(bucket.url("nothing")) == "nothing_there"
+    assert code(bucket.url(), url="http://127.0.0.1:9") == "wrong_endpoint"
+    assert code(bucket.url(), url="gopher") == "wrong_endpoint"
+    assert code(bucket.url(), profile="nobody") == "no_such_profile"
+    with proxy(s3.url) as page:
+        page.rule = lambda method, target: Fault(status=503)
+        assert code(bucket.url(), url=page.url) == "unavailable"
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        assert code(bucket.url()) == "refused"
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        patch.delenv("AWS_SECRET_ACCESS_KEY")
+        assert code(bucket.url()) == "no_credentials"
+    late = Datasets(place.home, cast(Machines, OneMachine(place.link)), lambda: time.time() - 4000)
+    with pytest.raises(CloudMLError) as caught:
+        late.sync(bucket.url(), str(place.folder))
+    assert caught.value.code == "clock_skew", caught.value
+    for source, target in (("a", "b"), ("s3://bb/x", "s3://cc/y"), ("s3://bb/x", "")):
+        with pytest.raises(UsageError):
+            place.data.sync(source, target)
+
+
+# -- the cache ---------------------------------------------------------------------------------------
+
+
+def test_two_folders_share_the_bytes_and_the_quota_is_never_passed(
+    place: Place, bucket: Bucket, s3: S3, tmp_path: Path
+) -> None:
+    place.data.evict("local")
+    place.data.set_quota("local", 10_000_000)
+    data = {"a": os.urandom(3_000_000), "b": os.urandom(3_000_000)}
+    bucket.put(**{f"p/{key}": content for key, content in data.items()})
+    other = tmp_path / "other"
+    with proxy(s3.url) as faulty:
+        place.sync(bucket.url("p"), url=faulty.url)
+        again = place.sync(bucket.url("p"), to=other, url=faulty.url)
+        assert faulty.asked_for("/p/a") == 1
+    assert (again.counts["cached"], place.files(other)) == (2, data)
+    assert place.data.list("local").used == 6_000_000
+    blocks = sum({p.stat().st_ino: p.stat().st_blocks for p in [*other.iterdir(), *place.folder.iterdir()]}.values())  # fmt: skip
+    assert blocks * 512 < 7_000_000, "the bytes lie there once"
+
+    for path in (other / "a", place.folder / "a"):
+        assert not path.stat().st_mode & 0o222, "who writes to one would write to all"
+    place.data.pin("local", str(other))
+    bucket.put(**{"q/c": os.urandom(4_500_000), "q/d": os.urandom(1_000_000)})
+    with _watched(Path(os.environ["HOME"], ".cache/jupyter-cloudml/data/objects")) as most:
+        place.sync(bucket.url("q"), to=tmp_path / "q")
+    assert most[0] <= 10_000_000
+    listed = place.data.list("local")
+    assert listed.used == 7_000_000, "what does not fit beside the pinned is fetched all the same"
+    assert [each.pinned for each in listed.datasets if each.folder == str(other)] == [True]
+    assert place.data.evict("local").evicted == (1, 1_000_000)
+    place.data.pin("local", str(other), False)
+    assert place.data.evict("local").evicted == (2, 6_000_000)
+    assert place.files() == place.files(other) == data
+    with pytest.raises(NotFound, match="no dataset"):
+        place.data.pin("local", "/no/such/folder")
+    place.data.set_quota("local", 10**12)
+
+
+class _watched:
+    """Looks all the time at how many bytes a folder holds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._stop, self.most = folder, threading.Event(), [0]
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.002):
+            held = 0
+            for path in self._folder.rglob("*"):
+                try:
+                    held += path.stat().st_size if path.is_file() else 0
+                except FileNotFoundError:
+                    continue
+            self.most[0] = max(self.most[0], held)
+
+    def __enter__(self) -> list[int]:
+        self._thread.start()
+        return self.most
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_the_cache_is_managed_from_the_command_line(
+    home: Home,  # noqa: F811
+    link: CutLink,
+    tmp_path: Path,
+    bucket: Bucket,
+) -> None:
+    bucket.put(**{"p/a": b"x" * 900_000, "p/b": b"y" * 900_000})
+    folder = str(tmp_path / "data")
+    home.run("data", "evict")
+    assert "2 files came, 0 were there" in home.run("data", "sync", bucket.url("p"), folder).stdout
+    assert "0 files came, 2 were there" in home.run("data", "sync", bucket.url("p"), folder).stdout
+    assert "cache: 1.8 MB of" in home.run("data", "list").stdout
+    assert home.json("data", "pin", bucket.url("p"))["cache"]["used"] == 1_800_000
+    assert "pinned" in home.run("data", "list").stdout
+    assert "pinned datasets take more" in home.run("data", "quota", "1MB", check=1).stderr
+    home.run("data", "unpin", folder)
+    assert home.json("data", "quota", "1MB")["cache"] == {"used": 900_000, "quota": 1_000_000}
+    assert home.json("data", "evict", folder)["evicted"] == {"objects": 1, "bytes": 900_000}
+    assert "no dataset" in home.run("data", "pin", "nowhere", check=1).stderr
+    home.run("data", "quota", "much", check=2)
+    home.run("data", "sync", bucket.url(), folder, "--size-only", "--checksum", check=2)
+    home.run("data", "quota", "1TB")
+    preview = home.run("data", "sync", bucket.url(), folder, "--preview", "--include", "p/a")
+    assert "fetch  p/a (900 kB)" in preview.stdout
+
+
+# -- the other way -----------------------------------------------------------------------------------
+
+
+def test_a_folder_goes_to_a_prefix_and_then_only_what_has_changed(
+    place: Place, bucket: Bucket, s3: S3
+) -> None:
+    data = {"model.bin": os.urandom(40_000_000), "sub/é x": b"log", "empty": b"", "out.tmp": b"x"}
+    for name, content in data.items():
+        (place.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.folder / name).write_bytes(content)
+    (place.folder / "link").symlink_to("/etc/passwd")
+    turns: dict[str, int] = {}
+
+    def rule(method: str, target: str) -> Fault | None:
+        turns[target] = turns.get(target, 0) + 1
+        return Fault(status=503) if method == "PUT" and turns[target] == 1 else None
+
+    with proxy(s3.url) as faulty:
+        faulty.rule = rule
+        done = place.send(bucket.url("r"), url=faulty.url, choice=Choice([], ["*.tmp"]))
+    assert (done.failed, done.counts["files"]) == ([], 3)
+    assert bucket.keys() == ["r/empty", "r/model.bin", "r/sub/é x"]
+    assert bucket.read("r/model.bin") == data["model.bin"]
+    assert "-" in bucket.client.head_object(Bucket=bucket.name, Key="r/model.bin")["ETag"]
+
+    assert place.send(bucket.url("r"), choice=Choice([], ["*.tmp"])).counts["same"] == 3
+    (place.folder / "sub/é x").write_bytes(b"changed")
+    (place.folder / "empty").unlink()
+    done = place.send(bucket.url("r"), delete=True, preview=True)
+    assert sorted(done.would) == [
+        ["delete", "empty", 0],
+        ["send", "out.tmp", 1],
+        ["send", "sub/é x", 7],
+    ]
+    done = place.send(bucket.url("r"), delete=True, choice=Choice([], ["*.tmp"]))
+    assert (done.counts["files"], done.counts["deleted"]) == (1, 1)
+    assert bucket.read("r/sub/é x") == b"changed" and len(bucket.keys()) == 2
+
+
+def test_an_upload_that_fails_leaves_nothing_behind(place: Place, bucket: Bucket, s3: S3) -> None:
+    place.folder.mkdir()
+    (place.folder / "big").write_bytes(os.urandom(40_000_000))
+    cancelled, held = threading.Event(), threading.Event()
+    with proxy(s3.url) as faulty:
+        faulty.rule = lambda method, target: Fault(hold=held) if "partNumber=2" in target else None
+        syncing = Background(
+            lambda: place.data.sync(
+                str(place.folder), bucket.url(), asked=Asked(faulty.url), cancelled=cancelled
+            )
+        )
+        wait_for(lambda: faulty.asked_for("/big", "PUT"))
+        cancelled.set()
+        with pytest.raises(Cancelled):
+            syncing.result()
+        held.set()
+    uploads = bucket.client.list_multipart_uploads(Bucket=bucket.name)
+    assert (bucket.keys(), uploads.get("Uploads", [])) == ([], [])
+
+
+# -- on a real host ----------------------------------------------------------------------------------
+
+
+def test_a_host_gets_the_files_and_no_key(
+    home: Home,  # noqa: F811
+    bucket: Bucket,
+    s3: S3,
+    host: Host,
+    ssh_config: SSHConfig,
+) -> None:
+    data = {
+        "a/b.csv": b"1,2",
+        "big": os.urandom(BIG),
+        **{f"f/{n}": os.urandom(99) for n in range(50)},
+    }
+    for key, content in data.items():
+        bucket.write(f"p/{key}", content)
+    bucket.write("p/../evil", b"no")
+    home.run("machine", "add", "box", "--ssh", ssh_config.add(host))
+    held = threading.Event()
+    words = ["data", "sync", bucket.url("p"), "data", "--on", "box"]
+    with proxy(s3.url, s3.hosts_url.split("//")[1].partition(":")[0]) as slow:
+        slow.rule = lambda method, target: Fault(hold=held) if "/f/7?" in target else None
+        running = home.start(*words, "--endpoint-url", slow.url)
+        wait_for(lambda: slow.asked_for("/f/7"), 60, "the file")
+        _no_canary(host, "while it runs")
+        for process in host.processes("ada"):
+            if any("sys.stdin.buffer.read" in word for word in process.argv):
+                os.kill(process.pid, signal.SIGKILL)
+        running.communicate(timeout=60)
+        assert running.returncode == 1
+        _no_canary(host, "after a kill")
+        held.set()
+    done = home.run(*words, check=1)
+    assert "bad_key: p/../evil" in done.stderr and "files came" in done.stdout
+    there = host.root / "home/ada/data"
+    assert {
+        str(p.relative_to(there)): p.read_bytes() for p in there.rglob("*") if p.is_file()
+    } == data
+    assert home.json("data", "list", "--on", "box")["datasets"][0]["files"] == len(data)
+    home.run("run", "--on", "box", "--", "sh", "-c", "mkdir out && echo done > out/result")
+    home.run("data", "sync", "out", bucket.url("results"), "--on", "box")
+    assert bucket.read("results/result") == b"done\n"
+    _no_canary(host, "at the end")
+
+    bucket.write("large", os.urandom(60_000_000))
+    bucket.write("large2", os.urandom(60_000_000))
+    host.fill_disk(leave=40_000_000)
+    full = home.run("data", "sync", bucket.url(), "more", "--include", "large*", "--on", "box", check=1)  # fmt: skip
+    assert "no space left on box" in full.stderr
+    assert [p.name for p in (host.root / "home/ada/more").iterdir()] == []
+    host.free_disk()
+    home.run("data", "sync", bucket.url(), "more", "--include", "large*", "--on", "box")
+    assert (host.root / "home/ada/more/large").stat().st_size == 60_000_000
+
+
+def _no_canary(host: Host, when: str) -> None:
+    """Look for keys, and for signed addresses, on all of the host's disk and in all that its processes show."""
+    canary = re.compile(
+        b"|".join(
+            [re.escape(SECRET_KEY.encode()), ACCESS_KEY.encode(), b"X-Amz-Signature=[0-9a-f]{8}"]
+        )
+    )
+    places = [host.disk / "upper", host.root / "tmp", host.root / "run", host.root / "dev/shm"]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    for process in host.processes():
+        files += [Path(f"/proc/{process.pid}/{name}") for name in ("cmdline", "environ")]
+    looked_at = 0
+    for path in files:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            continue
+        looked_at += 1
+        assert not canary.search(content), f"{path} {when}"
+    assert looked_at > 100
