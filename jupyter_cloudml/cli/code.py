@@ -10,7 +10,8 @@ from jupyter_cloudml.cli import FAILED, render
 from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.workspaces.service import CodeStatus
-from jupyter_cloudml.workspaces.sync import Synced
+from jupyter_cloudml.workspaces.snapshot import Snapshot
+from jupyter_cloudml.workspaces.sync import Synced, files
 
 ON = click.option(
     "--on", metavar="NAME", help="The machine; needed where the code is on none or on several."
@@ -52,10 +53,61 @@ def sync(
 
     What was changed on the machine is left alone and named. The exit status is 1 then.
     """
-    with Client() as client, cancellable() as cancelled, render.Progress(str(folder), "sending"):
+    progress = render.Progress(str(folder))
+    with Client() as client, cancellable() as cancelled, progress:
         done = client.code.sync(
-            folder, on, machine_path=to, send=send, leave=leave, cancelled=cancelled
+            folder,
+            on,
+            machine_path=to,
+            send=send,
+            leave=leave,
+            progress=progress,
+            cancelled=cancelled,
         )
+    return _show(done, as_json)
+
+
+@code.command()
+@click.argument("url")
+@click.option(
+    "--ref", help="A branch, tag or commit; the remote's own branch where it is left out."
+)
+@click.option("--on", metavar="NAME", required=True, help="The machine.")
+@click.option("--to", metavar="PATH", help="The folder there; ~/REPOSITORY where it is left out.")
+@SEND
+@LEAVE
+@render.json_option
+def clone(
+    url: str,
+    ref: str | None,
+    on: str,
+    to: str | None,
+    send: tuple[str, ...],
+    leave: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Clone a Git URL on this computer, with your own git and credentials, and send the files to a machine; again: bring it up to date.
+
+    URL is https://…, ssh://…, git@host:path or the path of a repository here. The machine gets no credentials and no history.
+    """
+    progress = render.Progress("code")
+    with Client() as client, cancellable() as cancelled, progress:
+        folder, done = client.code.clone(
+            url,
+            on,
+            ref,
+            machine_path=to,
+            send=send,
+            leave=leave,
+            progress=progress,
+            cancelled=cancelled,
+        )
+    if as_json:
+        code = {"url": done.snapshot.url, "branch": done.snapshot.branch}
+        commit = done.snapshot.base_commit
+        render.show_json({**done.to_dict(), **code, "base_commit": commit, "folder": str(folder)})
+        return FAILED if done.applied.conflicts else 0
+    click.echo(f"{_which(done.snapshot)} is in {done.applied.folder} of {on}, and here in {folder}")
     return _show(done, as_json)
 
 
@@ -87,11 +139,14 @@ def pull(
 
     A file that both sides have changed in the same lines stays as it is on both, and is named. The exit status is 1 then.
     """
-    with Client() as client, cancellable() as cancelled, render.Progress(str(folder), "comparing"):
+    progress = render.Progress(str(folder))
+    with Client() as client, cancellable() as cancelled, progress:
         for paths, side in ((take, "there"), (keep, "here")):
             if paths:
-                client.code.take(folder, on, paths, side=side)
-        done = client.code.sync(folder, on, pull=True, send=send, leave=leave, cancelled=cancelled)
+                client.code.take(folder, on, paths, side=side, cancelled=cancelled)
+        done = client.code.sync(
+            folder, on, pull=True, send=send, leave=leave, progress=progress, cancelled=cancelled
+        )
     return _show(done, as_json)
 
 
@@ -143,20 +198,22 @@ def log(folder: Path, count: int, as_json: bool) -> None:
 
 
 def _cells(status: CodeStatus) -> list[str]:
-    taken = status.snapshot
-    where = (
-        f"{taken.branch or 'HEAD'}@{taken.base_commit[:7]}" if taken.base_commit else "no commit"
-    )
-    changed = f" +{taken.changed} changed" if taken.changed else ""
+    where = _which(status.snapshot) if status.snapshot else ""
     synced = render.age(status.applied.synced_ms) if status.applied.synced_ms else "never"
     state = synced if status.is_synced else f"{synced}, changed since"
     return [
         status.machine,
         status.machine_path,
-        where + changed,
+        where,
         state,
         str(len(status.applied.conflicts)),
     ]
+
+
+def _which(taken: Snapshot) -> str:
+    commit = taken.base_commit
+    where = f"{taken.branch or 'HEAD'}@{commit[:7]}" if commit else "no commit"
+    return f"{where} +{taken.changed} changed" if taken.changed else where
 
 
 def _show(done: Synced, as_json: bool) -> int:
@@ -166,19 +223,15 @@ def _show(done: Synced, as_json: bool) -> int:
         return FAILED if conflicts else 0
     pulled = done.pulled
     if pulled.taken or pulled.deleted:
-        click.echo(f"{_files(len(pulled.taken))} came back, {len(pulled.deleted)} deleted here")
+        click.echo(f"{files(len(pulled.taken))} came back, {len(pulled.deleted)} deleted here")
     if done.sent or done.dropped:
-        click.echo(f"{_files(done.sent)} sent, {done.dropped} deleted in {done.applied.folder}")
+        click.echo(f"{files(done.sent)} sent, {done.dropped} deleted in {done.applied.folder}")
     elif not pulled.taken and not pulled.deleted and not conflicts:
         click.echo("nothing has changed")
     for path in pulled.large:
         click.echo(f"left on the machine for its size: {render.plain(path)} (take it with --send)")
     _name_conflicts(conflicts)
     return FAILED if conflicts else 0
-
-
-def _files(count: int) -> str:
-    return f"{count} file" if count == 1 else f"{count} files"
 
 
 def _name_conflicts(conflicts: list[str]) -> None:

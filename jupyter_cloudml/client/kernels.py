@@ -13,6 +13,8 @@ from jupyter_cloudml.machines.service import Machines
 
 GRACE_S = 5.0
 ASK_S = 15.0
+CODE = ("url", "branch", "base_commit", "snapshot", "tree")
+LINES = ("files", "insertions", "deletions")
 SHORTEST_ID = 4  # characters of an id that may stand for the whole
 
 
@@ -21,7 +23,8 @@ class KernelRow:
     """A kernel on a machine as its agent knows it.
 
     `id` is Jupyter's where a front end has started it, else the process's. `state` is connected (somebody is attached), detached (it
-    goes on alone) or ended; `execution_state` is what the kernel says: busy, idle, starting.
+    goes on alone) or ended; `execution_state` is what the kernel says: busy, idle, starting. `code` is which code the machine had when it
+    started, None where none was synced.
     """
 
     id: str
@@ -35,6 +38,7 @@ class KernelRow:
     exit: Mapping[str, JSON] | None
     pid: int | None
     execution_state: str
+    code: Mapping[str, JSON] | None = None
 
     @classmethod
     def parse(cls, machine: str, row: Mapping[str, Any]) -> KernelRow:
@@ -59,6 +63,7 @@ class KernelRow:
             exit=exit_,
             pid=pid if type(pid) is int else None,
             execution_state=_text(row.get("execution_state")),
+            code=_code(labels.get("code")),
         )
 
     def to_dict(self) -> dict[str, JSON]:
@@ -73,6 +78,7 @@ class KernelRow:
             "since_ms": self.since_ms,
             "cause": self.cause,
             "exit": dict(self.exit) if self.exit is not None else None,
+            "code": dict(self.code) if self.code is not None else None,
             "pid": self.pid,
             "execution_state": self.execution_state,
         }
@@ -153,6 +159,17 @@ def _pick(rows: Sequence[KernelRow], id: str, unreached: Unreached) -> KernelRow
         f"there is no kernel {id[:80]!r}{f' on the machines that answer (not: {away})' if away else ''}",
         hint="see: jupyter cloudml kernel list",
     )
+
+
+def _code(value: object) -> dict[str, JSON] | None:
+    """Read which code a kernel was started with: plain values of the names that we give."""
+    if not isinstance(value, Mapping):
+        return None
+    texts = {name: _text(value.get(name)) or None for name in CODE}
+    stat = value.get("diffstat")
+    counts = {name: stat.get(name) for name in LINES} if isinstance(stat, Mapping) else None
+    known = counts and {n: each if type(each) is int else None for n, each in counts.items()}
+    return {**texts, "dirty": value.get("dirty") is True, "diffstat": known}
 
 
 def _text(value: object) -> str:

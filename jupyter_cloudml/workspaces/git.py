@@ -6,6 +6,7 @@ come before any configuration (git-config(1), `-c`), so each of them is answered
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ..errors import CloudMLError
+from ..errors import CloudMLError, NoSpace
 
 LIMIT_S = 600.0
 DEAF = {
@@ -47,10 +48,13 @@ class Git:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-        """Run git to its end and return what it printed. Raises GitError with its last words."""
+        """Run git to its end and return what it printed. Raises GitError with its last words, NoSpace."""
         done = self._run(words, stdin, env or {})
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip()[-1000:]
+            if os.strerror(errno.ENOSPC) in said:
+                where = self.git_dir or self.folder
+                raise NoSpace(f"no space left for {where}", hint="free some space")
             raise GitError(f"git {words[0]} in {self.folder}: {said or done.returncode}")
         return done.stdout
 

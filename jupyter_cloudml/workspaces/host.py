@@ -18,8 +18,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any
@@ -29,6 +31,7 @@ JSON = dict[str, Any]
 Entry = list[Any]
 PIECE = 1 << 18
 RACY_NS = 20_000_000  # a file as young as its entry is read again: its clock may not have moved on
+PATIENCE_S = 2.0  # with a program that has the lock
 LISTED = 100_000  # changes that are told
 SCRATCH = ".cloudml-new"  # in the folder itself, so that renames stay on one disk
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -206,8 +209,8 @@ class State:
         mask = os.umask(0o077)
         os.makedirs(self.place, exist_ok=True)
         os.umask(mask)
-        self.lock = open(os.path.join(self.place, "lock"), "w")  # noqa: SIM115 - until the end
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.lock = open(os.path.join(self.place, "lock"), "a+")  # noqa: SIM115 - until the end
+        hold(self.lock)
         self.folder = os.path.join(home, os.path.expanduser(folder))
         self.tree: str | None = None
         self.files: dict[str, Entry] = {}
@@ -256,6 +259,36 @@ class State:
         status = tree.look(path)
         if status is not None:
             self.files[path] = [mode, blob, *stamp(status)]
+
+
+def hold(lock: IO[str]) -> None:
+    """Take the lock.
+
+    A workspace has one client, which calls one program at a time: one that still has the lock after a while waits for a client that was killed,
+    and is ended. It had written nothing yet; else it would have come to its end.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not taken(lock):
+        if time.monotonic() > deadline:
+            lock.seek(0)
+            pid = lock.read()
+            if pid.isdigit() and not taken(lock):
+                os.kill(int(pid), signal.SIGKILL)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            break
+        time.sleep(0.02)
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def taken(lock: IO[str]) -> bool:
+    """Take the lock if nobody has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 # -- verbs -------------------------------------------------------------------------------------------

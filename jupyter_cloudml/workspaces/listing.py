@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import JSON
 from .git import Git, excludes_file
 
 DEPTH = 20  # of repositories inside repositories
@@ -22,6 +23,15 @@ class Found:
 
     path: bytes
     size: int
+
+    @property
+    def name(self) -> str:
+        """The path as text."""
+        return os.fsdecode(self.path)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return the row of a large file that somebody has to decide about."""
+        return {"path": self.name, "size": self.size}
 
 
 def files(folder: Path, empty: Git) -> Iterator[Found]:

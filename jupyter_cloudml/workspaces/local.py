@@ -16,6 +16,23 @@ class LocalFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def look(self, path: str) -> File | None:
+        """Return a file as it is; None where none is."""
+        data = self._read(path)
+        return None if data is None else File(data[0], blob_of(data[1]))
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file; None where none is."""
+        data = self._read(path)
+        return None if data is None else data[1]
+
+    def _read(self, path: str) -> tuple[str, bytes] | None:
+        tree = Tree(str(self._folder))
+        try:
+            return tree.read(path)
+        finally:
+            tree.close()
+
     def write(self, path: str, mode: str, data: bytes, expected: File | None) -> bool:
         """Put a file in place of `expected` (None: of nothing); False where something else is there. Raises OSError."""
         if not good_path(path):

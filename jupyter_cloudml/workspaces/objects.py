@@ -34,6 +34,13 @@ class Objects:
             found[os.fsdecode(path)] = File(mode, blob)
         return found
 
+    def count_changes(self, old: str | None, new: str) -> int | None:
+        """Return how many files differ between two trees; None without the first."""
+        if old is None or not self.has(old):
+            return None
+        told = self._git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", old, new)
+        return told.count(b"\0")
+
     def sizes(self, blobs: Sequence[str]) -> list[int]:
         """Return the size in bytes of each blob."""
         asked = "".join(blob + "\n" for blob in blobs).encode()

@@ -1,77 +1,100 @@
-"""The user's workspaces: a folder of code here, and the same on machines. What is known of one lies in a folder of its own, under a lock.
-
-`<home>/workspaces/<digest of the folder>/`: `workspace.json` (its id, and its folder on each machine), the snapshots, and what each machine has.
-"""
+"""The user's workspaces: a folder of code here, and the same on machines. Each is worked on by one process at a time: it has a lock."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import secrets
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..clock import SystemClock
 from ..errors import JSON, Busy, NotFound, UsageError
 from ..locks import FileLock
-from ..machines.model import LOCAL
+from ..machines.model import LOCAL, Progress, ignore_progress
 from ..machines.service import Machines
-from ..paths import private_dir
-from .git import Git
+from ..paths import private_dir, unusable
+from .applied import Applied
+from .base import Base
+from .clone import Clone
+from .listing import Found
+from .progress import Steps
 from .remote import RemoteFolder
-from .snapshot import Snapshot, Snapshots
-from .sync import Applied, Sync, Synced
+from .snapshot import Snapshot
+from .source import Source
+from .sync import Sync, Synced, There
+from .workspace import Workspace, default_place, nowhere, root_of, state_of
 
 LOCK_S = 60.0
 LOOK_S = 0.05
+BRIEF_S = 0.5  # for a look, which takes a moment itself
+PULL_STEPS, CLONE_STEPS = 4, 4
+Changed = Callable[[str, Path], None]
 
 
 @dataclass(frozen=True)
 class CodeStatus:
-    """How a folder here and the one on a machine compare, as far as is known without asking."""
+    """How a folder here and the one on a machine compare, as far as is known without asking.
+
+    `snapshot` is None before the first sync, `base` the commit that the folder is at then. `unsent` counts the files that differ from what
+    the machine was sent; `large` are files that wait for a decision.
+    """
 
     machine: str
     machine_path: str
     folder: str
-    snapshot: Snapshot
+    snapshot: Snapshot | None
     applied: Applied
+    base: Base = field(default_factory=Base)
+    unsent: int | None = None
+    large: Collection[Found] = ()
 
     @property
     def is_synced(self) -> bool:
         """Whether the machine has what is here."""
-        return self.applied.tree == self.snapshot.tree and not self.applied.conflicts
+        taken = self.snapshot
+        return taken is not None and self.applied.tree == taken.tree and not self.applied.conflicts
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the document of `code status --json`."""
         taken = self.snapshot
+        base = taken or self.base
+        commit = taken.base_commit if taken else self.base.commit
         return {
             "machine": self.machine,
             "machine_path": self.machine_path,
             "folder": self.folder,
-            "snapshot": taken.commit,
-            "tree": taken.tree,
-            "base_commit": taken.base_commit,
-            "branch": taken.branch,
-            "url": taken.url,
-            "dirty": taken.dirty,
-            "changed": taken.changed,
+            "snapshot": taken.commit if taken else None,
+            "tree": taken.tree if taken else None,
+            "base_commit": commit,
+            "short_commit": commit and commit[:7],
+            "branch": base.branch,
+            "url": base.url,
+            "dirty": taken.dirty if taken else None,
+            "changed": taken.changed if taken else None,
+            "diffstat": taken.diffstat if taken else None,
             "synced_ms": self.applied.synced_ms or None,
             "synced": self.is_synced,
+            "unsent": self.unsent,
             "conflicts": sorted(self.applied.conflicts),
+            "large": [each.to_dict() for each in self.large],
         }
 
 
 class Workspaces:
-    """Folders of code and their places on machines. Thread-safe; a workspace is worked on by one process at a time."""
+    """Folders of code and their places on machines. Thread-safe.
 
-    def __init__(self, home: Path, machines: Machines) -> None:
+    `changed(machine, folder)` is called when a sync has changed either side, on the thread of the sync.
+    """
+
+    def __init__(
+        self, home: Path, machines: Machines, changed: Changed = lambda machine, folder: None
+    ) -> None:
         self._home, self._machines, self._clock = home, machines, SystemClock()
+        self._changed = changed
 
     def sync(
         self,
@@ -82,39 +105,75 @@ class Workspaces:
         pull: bool = False,
         send: Collection[str] = (),
         leave: Collection[str] = (),
+        progress: Progress = ignore_progress,
         cancelled: threading.Event | None = None,
     ) -> Synced:
         """Bring a folder's code to a machine, with `pull` also back what was changed there. See Sync.
 
         `machine` may be left out where the folder is on one machine alone. What is decided about large files (`send`, `leave`) holds from
-        then on. Raises GitError, LargeFiles, NotFound, UsageError, LinkDown,
+        then on. Raises GitError, LargeFiles, NotFound, UsageError, Cancelled, LinkDown,
         and why the machine cannot be reached.
         """
-        root = root_of(folder)
-        with self._opened(root) as workspace:
-            name = workspace.machine(machine)
-            sync = self._sync_of(workspace, name, machine_path, cancelled)
-            workspace.decide(send, leave)
-            now = self._clock.now_ms()
-            if pull:
-                return sync.pull(now, send=workspace.send, leave=workspace.leave)
-            snapshot = workspace.snapshots.take(send=workspace.send, leave=workspace.leave)
-            return sync.push(snapshot, now)
+        steps = Steps(progress, cancelled, of=PULL_STEPS if pull else 2)
+        with self._opened(root_of(folder), steps) as workspace:
+            return self._synced(
+                workspace, machine, steps, machine_path, pull=pull, send=send, leave=leave
+            )
+
+    def clone(
+        self,
+        url: str,
+        machine: str,
+        ref: str | None = None,
+        *,
+        machine_path: str | None = None,
+        send: Collection[str] = (),
+        leave: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        cancelled: threading.Event | None = None,
+    ) -> tuple[Path, Synced]:
+        """Clone a Git URL here, at a branch, tag or commit, and send it to a machine; said again, it is brought up to date.
+
+        Returns the folder here, one for each URL and machine. The machine gets files alone: no URL, history or password. Raises what
+        Source.parse, Clone.update and `sync` do.
+        """
+        source = Source.parse(url)
+        self._machines.get(machine)
+        if machine == LOCAL:
+            raise _here()
+        key = hashlib.sha256(f"{source.url}\0{machine}".encode()).hexdigest()[:16]
+        home = private_dir(private_dir(self._home / "workspaces") / "clones")
+        root = Path(os.path.realpath(private_dir(home / key))) / source.name
+        steps = Steps(progress, cancelled, of=CLONE_STEPS)
+        with self._opened(root, steps) as workspace:
+            Clone(root, source, steps).update(ref)
+            place = machine_path or workspace.machines.get(machine) or f"~/{source.name}"
+            done = self._synced(workspace, machine, steps, place, send=send, leave=leave)
+        return root, done
 
     def take(
-        self, folder: Path, machine: str | None, paths: Collection[str], *, side: str
+        self,
+        folder: Path,
+        machine: str | None,
+        paths: Collection[str],
+        *,
+        side: str,
+        progress: Progress = ignore_progress,
+        cancelled: threading.Event | None = None,
     ) -> Synced:
         """Settle conflicts: have `paths` on both sides as they are "here" or "there". Raises NotFound for a path without a conflict."""
-        root = root_of(folder)
-        with self._opened(root) as workspace:
+        root, steps = root_of(folder), Steps(progress, cancelled)
+        with self._opened(root, steps) as workspace:
             name = workspace.machine(machine)
-            sync = self._sync_of(workspace, name, None, None)
+            sync = self._sync_of(workspace, name, None, steps)
             unknown = sorted(set(paths) - set(sync.applied.conflicts))
             if unknown:
                 raise NotFound(
                     f"{unknown[0]} is in no conflict", hint="see `jupyter cloudml code status`"
                 )
-            return sync.settle(list(paths), there=side == "there", now_ms=self._clock.now_ms())
+            done = sync.settle(list(paths), there=side == "there", now_ms=self._clock.now_ms())
+        self._changed(name, root)
+        return done
 
     def status(self, folder: Path, machine: str | None = None) -> list[CodeStatus]:
         """Compare a folder with each machine that has it, or with one. Raises GitError, NotFound where it is on none."""
@@ -122,17 +181,37 @@ class Workspaces:
         with self._opened(root) as workspace:
             names = [workspace.machine(machine)] if machine else sorted(workspace.machines)
             if not names:
-                raise _nowhere(root)
-            snapshot = workspace.snapshots.take(
-                send=workspace.send, leave=workspace.leave, undecided="leave"
-            )
-            return [
-                CodeStatus(
-                    name, workspace.machines[name], str(root), snapshot, workspace.applied(name)
-                )
-                for name in names
-                if name in workspace.machines
-            ]
+                raise nowhere(root)
+            known = [name for name in names if name in workspace.machines]
+            return [self._compared(workspace, name) for name in known]
+
+    def look(self, folder: Path, machine: str) -> CodeStatus:
+        """Say how a folder compares with what a machine was sent, without waiting: while it is synced, or before, from what is kept.
+
+        Raises GitError, UsageError, NotFound for a machine that is not known.
+        """
+        root = root_of(folder)
+        self._machines.get(machine)
+        if machine == LOCAL:
+            raise _here()
+        kept = Workspace(state_of(self._home, root), root)
+        if machine not in kept.machines:
+            place, base = default_place(root), Base.of(root)
+            return CodeStatus(machine, place, str(root), None, Applied(), base)
+        try:
+            with self._opened(root, wait_s=BRIEF_S) as workspace:
+                return self._compared(workspace, machine)
+        except Busy:
+            applied, newest = kept.applied(machine), kept.snapshots.newest()
+            return CodeStatus(machine, kept.machines[machine], str(root), newest, applied)
+
+    def changes(self, folder: Path, machine: str) -> There:
+        """Ask a machine what was changed there since the last sync. Raises Busy while it is synced, and why it cannot be reached."""
+        root = root_of(folder)
+        if machine not in Workspace(state_of(self._home, root), root).machines:
+            return There()
+        with self._opened(root, wait_s=BRIEF_S) as workspace:
+            return self._sync_of(workspace, machine, None, Steps()).look()
 
     def log(self, folder: Path, count: int = 20) -> list[dict[str, JSON]]:
         """Return the newest snapshots of a folder: commit, tree, taken_ms, base_commit, dirty. Raises GitError."""
@@ -140,123 +219,81 @@ class Workspaces:
         with self._opened(root) as workspace:
             return workspace.snapshots.log(count)
 
-    def _sync_of(
+    def _synced(
         self,
-        workspace: _Workspace,
-        name: str,
-        machine_path: str | None,
-        cancelled: threading.Event | None,
+        workspace: Workspace,
+        machine: str | None,
+        steps: Steps,
+        machine_path: str | None = None,
+        *,
+        pull: bool = False,
+        send: Collection[str] = (),
+        leave: Collection[str] = (),
+    ) -> Synced:
+        name = workspace.machine(machine)
+        sync = self._sync_of(workspace, name, machine_path, steps)
+        workspace.decide(send, leave)
+        now, before = self._clock.now_ms(), sync.applied
+        if pull:
+            done = sync.pull(now, send=workspace.send, leave=workspace.leave)
+        else:
+            steps.next("looking for changes here")
+            taken = workspace.snapshots.take(send=workspace.send, leave=workspace.leave)
+            done = sync.push(taken, now)
+        if done.applied != before:
+            self._changed(name, workspace.root)
+        return done
+
+    def _compared(self, workspace: Workspace, machine: str) -> CodeStatus:
+        taken = workspace.snapshots.take(
+            send=workspace.send, leave=workspace.leave, undecided="leave"
+        )
+        applied = workspace.applied(machine)
+        unsent = workspace.snapshots.objects.count_changes(applied.tree, taken.tree)
+        place, root = workspace.machines[machine], str(workspace.root)
+        large = workspace.snapshots.undecided
+        return CodeStatus(machine, place, root, taken, applied, unsent=unsent, large=large)
+
+    def _sync_of(
+        self, workspace: Workspace, name: str, machine_path: str | None, steps: Steps
     ) -> Sync:
         if name == LOCAL:
-            raise UsageError("the code is on this computer already", hint="name another machine")
+            raise _here()
         link = self._machines.link(name)
         path = workspace.place(name, machine_path)
-        return Sync(
-            workspace.state, workspace.root, RemoteFolder(link, workspace.id, path, cancelled)
-        )
+        remote = RemoteFolder(link, workspace.id, path, steps.cancelled)
+        return Sync(workspace.state, workspace.root, remote, steps)
 
     @contextmanager
-    def _opened(self, root: Path) -> Iterator[_Workspace]:
-        digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-        state = private_dir(private_dir(self._home / "workspaces") / digest)
+    def _opened(
+        self, root: Path, steps: Steps | None = None, *, wait_s: float = LOCK_S
+    ) -> Iterator[Workspace]:
+        private_dir(self._home / "workspaces")
+        state = private_dir(state_of(self._home, root))
+        try:
+            with self._locked(state, root, steps, wait_s):
+                yield Workspace(state, root)
+        except OSError as exc:
+            where = Path(os.fsdecode(exc.filename or state))
+            raise unusable(where, exc, "see that it may be read and written") from exc
+
+    @contextmanager
+    def _locked(
+        self, state: Path, root: Path, steps: Steps | None, wait_s: float
+    ) -> Iterator[None]:
         lock = FileLock(state / "lock")
-        deadline = self._clock.monotonic() + LOCK_S
+        deadline = self._clock.monotonic() + wait_s
         while not lock.take():
-            if self._clock.monotonic() > deadline:
-                raise Busy(f"another process syncs {root}", hint="wait for it")
+            if self._clock.monotonic() >= deadline:
+                raise Busy(f"{root} is being synced", hint="wait for it")
+            if steps:
+                steps.stop_if_cancelled()
             time.sleep(LOOK_S)
         try:
-            yield _Workspace(state, root)
+            yield
         finally:
             lock.release()
 
 
-class _Workspace:
-    """What is kept of one folder; its lock is held."""
-
-    def __init__(self, state: Path, root: Path) -> None:
-        self.state, self.root = state, root
-        self.snapshots = Snapshots(state, root)
-        self._file = state / "workspace.json"
-        try:
-            kept: dict[str, Any] = json.loads(self._file.read_bytes())
-        except FileNotFoundError:
-            kept = {"id": secrets.token_hex(8), "machines": {}, "large": {}}
-        self.id, self.machines = str(kept["id"]), dict(kept["machines"])
-        self._large: dict[str, bool] = kept["large"]  # by path, whether it is sent
-
-    @property
-    def send(self) -> list[str]:
-        """The large files that are sent."""
-        return [path for path, sent in self._large.items() if sent]
-
-    @property
-    def leave(self) -> list[str]:
-        """The large files that stay here."""
-        return [path for path, sent in self._large.items() if not sent]
-
-    def decide(self, send: Collection[str], leave: Collection[str]) -> None:
-        """Remember what is to become of large files."""
-        if send or leave:
-            self._large |= {**dict.fromkeys(leave, False), **dict.fromkeys(send, True)}
-            self._keep()
-
-    def machine(self, name: str | None) -> str:
-        """Return the machine that is meant. Raises NotFound where the folder is on none, UsageError where on several."""
-        if name is not None:
-            return name
-        if not self.machines:
-            raise _nowhere(self.root)
-        if len(self.machines) > 1:
-            names = ", ".join(sorted(self.machines))
-            raise UsageError(f"{self.root} is on {names}", hint="say which one with --on NAME")
-        return str(next(iter(self.machines)))
-
-    def place(self, machine: str, path: str | None) -> str:
-        """Return the folder on a machine, and remember it."""
-        place = path or self.machines.get(machine) or default_place(self.root)
-        if self.machines.get(machine) != place:
-            self.machines[machine] = place
-            self._keep()
-        return place
-
-    def _keep(self) -> None:
-        temporary = self._file.with_suffix(".new")
-        kept = {
-            "id": self.id,
-            "folder": str(self.root),
-            "machines": self.machines,
-            "large": self._large,
-        }
-        temporary.write_text(json.dumps(kept))
-        temporary.replace(self._file)
-
-    def applied(self, machine: str) -> Applied:
-        """Return what a machine had after the last sync."""
-        return Applied.read(self.state, machine)
-
-
-def root_of(folder: Path) -> Path:
-    """Return the top folder of the repository that a folder is in; the folder itself where there is none. Raises UsageError."""
-    folder = Path(os.path.abspath(folder))
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}")
-    top = Git(folder).ask("rev-parse", "--show-toplevel")
-    root = Path(top) if top else folder
-    if root in (Path.home(), *Path.home().parents):
-        raise UsageError(
-            f"{root} holds more than code", hint="name a folder below your home folder"
-        )
-    return root
-
-
-def default_place(root: Path) -> str:
-    """Return where a folder goes on a machine: the same place under the home folder, else its own name there."""
-    try:
-        return "~/" + str(root.relative_to(Path.home()))
-    except ValueError:
-        return f"~/{root.name}"
-
-
-def _nowhere(root: Path) -> NotFound:
-    return NotFound(f"{root} is on no machine", hint="send it: jupyter cloudml code sync --on NAME")
+def _here() -> UsageError:
+    return UsageError("the code is on this computer already", hint="name another machine")

@@ -6,27 +6,23 @@ It is kept in a repository of ours. The user's own, where there is one, is read 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import JSON, CloudMLError
+from .base import Base, compare
 from .git import Git
 from .listing import Found, files, ignored
 from .objects import Objects
 
 SIZE_LIMIT = 50 << 20  # bytes; larger files are asked about
 # Our info/attributes come before every .gitattributes of the folder: see gitattributes(5).
-VERBATIM = "* -text !eol -filter -ident !working-tree-encoding -diff -merge\n"
+VERBATIM = "* -text !eol -filter -ident !working-tree-encoding !diff -merge\n"
 OPTIONS = {"core.bare": "false", "core.looseCompression": "1", "core.fsync": "none"}
-LFS = b"version https://git-lfs.github.com/spec/"
-GITLINK = b"160000"
 REF = "refs/heads/snapshots"
 NOBODY = "jupyter-cloudml"
 CODE, EMPTY = "code.git", "empty.git"
@@ -43,7 +39,8 @@ class LargeFiles(CloudMLError):
 class Snapshot:
     """A tree as it was taken. `base_commit`, `branch` and `url` are the user's repository's, None where there is none.
 
-    `changed` counts the files that differ from the base commit; None without one.
+    `changed` counts the files that differ from the base commit, `insertions` and `deletions` their lines; None without one, or where they
+    were not counted.
     """
 
     commit: str
@@ -53,6 +50,19 @@ class Snapshot:
     branch: str | None = None
     url: str | None = None
     changed: int | None = None
+    insertions: int | None = None
+    deletions: int | None = None
+
+    @property
+    def diffstat(self) -> Mapping[str, JSON] | None:
+        """How much differs from the base commit; None without one."""
+        if self.changed is None:
+            return None
+        return {
+            "files": self.changed,
+            "insertions": self.insertions,
+            "deletions": self.deletions,
+        }
 
     @property
     def dirty(self) -> bool:
@@ -67,6 +77,7 @@ class Snapshots:
         self._state, self._folder = state, folder
         self._git = Git(folder, state / CODE, OPTIONS)
         self._empty = Git(folder, state / EMPTY, OPTIONS)
+        self.undecided: Sequence[Found] = ()  # large files that the last snapshot was taken without
 
     def take(
         self,
@@ -81,16 +92,17 @@ class Snapshots:
         Files over `limit` bytes have to be named, to be taken (`send`) or not (`leave`), unless the undecided ones are left as well.
         """
         self._make()
-        found = [each for each in files(self._folder, self._empty) if _name(each) not in leave]
-        large = [each for each in found if each.size > limit and _name(each) not in send]
+        found = [each for each in files(self._folder, self._empty) if each.name not in leave]
+        large = [each for each in found if each.size > limit and each.name not in send]
         if large and undecided == "ask":
             raise _too_large(large, limit)
+        self.undecided = large
         found = [each for each in found if each not in large] if large else found
         tree = self._write_tree([each.path for each in found])
         newest = self.newest()
-        base = _Base.of(self._folder)
+        base = Base.of(self._folder)
         if newest and newest.tree == tree and newest.base_commit == base.commit:
-            return newest
+            return self._noted(replace(newest, branch=base.branch, url=base.url), newest)
         return self._keep(tree, base, newest)
 
     @property
@@ -151,11 +163,11 @@ class Snapshots:
         _write(listed, _lines(paths))
         return self._git.run("write-tree").decode().strip()
 
-    def _keep(self, tree: str, base: _Base, newest: Snapshot | None) -> Snapshot:
-        changed = self._changed(base, tree)
+    def _keep(self, tree: str, base: Base, newest: Snapshot | None) -> Snapshot:
+        differs = compare(self._git, self._folder, base, tree)
         notes = [
             f"Base-Commit: {base.commit or 'none'}",
-            f"Dirty: {'no' if changed == 0 else 'yes'}",
+            f"Dirty: {'no' if differs and not differs.files else 'yes'}",
         ]
         message = "Snapshot\n\n" + "\n".join(notes) + "\n"
         words = ["commit-tree", *(["-p", newest.commit] if newest else []), "-F", "-", tree]
@@ -167,114 +179,30 @@ class Snapshots:
         commit = self._git.run(*words, stdin=message.encode(), env=who).decode().strip()
         self._git.run("update-ref", REF, commit)
         taken = Snapshot(
-            commit, tree, time.time_ns() // 1_000_000, base.commit, base.branch, base.url, changed
+            commit,
+            tree,
+            time.time_ns() // 1_000_000,
+            base.commit,
+            base.branch,
+            base.url,
+            *((differs.files, differs.insertions, differs.deletions) if differs else ()),
         )
-        _write(self._state / "snapshot.json", json.dumps(asdict(taken)).encode())
+        return self._noted(taken, newest)
+
+    def _noted(self, taken: Snapshot, newest: Snapshot | None) -> Snapshot:
+        if taken != newest:
+            _write(self._state / "snapshot.json", json.dumps(asdict(taken)).encode())
         return taken
-
-    def _changed(self, base: _Base, tree: str) -> int | None:
-        """Count the files that differ from the base commit; a submodule counts as one when it is at another commit."""
-        if base.tree is None:
-            return None
-        if base.tree == tree:
-            return 0
-        raw = self._git.run(
-            "diff-tree", "-r", "-z", "--no-renames", "--raw", base.tree, tree,
-            env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(base.objects)},
-        )  # fmt: skip
-        changes = list(_parsed(raw))
-        modules = {c.path for c in changes if c.old_mode == GITLINK}
-        other = [c for c in changes if not _is_in(c.path, modules)]
-        moved = [m for m in modules if _head(self._folder, m) not in (None, _of(changes, m).old)]
-        return len(moved) + sum(not self._is_lfs(change, base) for change in other)
-
-    def _is_lfs(self, change: _Change, base: _Base) -> bool:
-        """Whether a file is what the pointer in the base commit stands for."""
-        if not int(change.old, 16) or not int(change.new, 16):
-            return False
-        there = Git(self._folder).run("cat-file", "blob", change.old) if base.commit else b""
-        if not there.startswith(LFS) or len(there) > 1024:
-            return False
-        content = hashlib.sha256(self._git.run("cat-file", "blob", change.new)).hexdigest()
-        return f"oid sha256:{content}".encode() in there
-
-
-@dataclass(frozen=True)
-class _Base:
-    """The commit that the user's repository is at."""
-
-    commit: str | None = None
-    tree: str | None = None
-    branch: str | None = None
-    url: str | None = None
-    objects: Path | None = None
-
-    @classmethod
-    def of(cls, folder: Path) -> _Base:
-        git = Git(folder)
-        # One question: each start of git is milliseconds.
-        told = git.ask(
-            "rev-parse", "--path-format=absolute", "--show-prefix", "--git-path", "objects",
-            "HEAD", "HEAD:./", "--symbolic-full-name", "HEAD",
-        )  # fmt: skip
-        if told is None:
-            return cls()
-        _, objects, commit, tree, branch = told.split("\n")
-        url = git.ask("config", "--get", "remote.origin.url")
-        name = branch.removeprefix("refs/heads/") if branch.startswith("refs/heads/") else None
-        return cls(commit, tree, name, _without_password(url), Path(objects))
-
-
-@dataclass(frozen=True)
-class _Change:
-    """One path of `git diff-tree --raw`: `old` and `new` are blobs, all zeros where it is not there."""
-
-    path: bytes
-    old_mode: bytes
-    old: str
-    new: str
-
-
-def _parsed(raw: bytes) -> Iterator[_Change]:
-    fields = raw.split(b"\0")
-    for head, path in zip(fields[::2], fields[1::2], strict=False):
-        old_mode, _, old, new, _ = head.removeprefix(b":").split(b" ")
-        yield _Change(path, old_mode, old.decode(), new.decode())
-
-
-def _is_in(path: bytes, folders: set[bytes]) -> bool:
-    return any(path == folder or path.startswith(folder + b"/") for folder in folders)
-
-
-def _of(changes: list[_Change], path: bytes) -> _Change:
-    return next(change for change in changes if change.path == path and change.old_mode == GITLINK)
-
-
-def _head(folder: Path, module: bytes) -> str | None:
-    inner = folder / os.fsdecode(module)
-    return Git(inner).ask("rev-parse", "HEAD") if os.path.lexists(inner / ".git") else None
-
-
-def _without_password(url: str | None) -> str | None:
-    """Return a remote's URL without a password or token in it."""
-    if not url or "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _too_large(large: list[Found], limit: int) -> LargeFiles:
-    shown = ", ".join(f"{_name(each)} ({each.size / 2**20:.0f} MB)" for each in large[:5])
+    shown = ", ".join(f"{each.name} ({each.size / 2**20:.0f} MB)" for each in large[:5])
     more = f" and {len(large) - 5} more" if len(large) > 5 else ""
     return LargeFiles(
         f"over {limit / 2**20:.0f} MB: {shown}{more}",
         hint="name each with --send or --leave, or have git ignore it",
-        files=[{"path": _name(each), "size": each.size} for each in large],
+        files=[each.to_dict() for each in large],
     )
-
-
-def _name(found: Found) -> str:
-    return os.fsdecode(found.path)
 
 
 def _lines(paths: Collection[bytes]) -> bytes:

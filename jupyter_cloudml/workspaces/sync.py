@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import JSON, Conflict
+from .applied import Applied, Bases, code_of
 from .local import LocalFolder
 from .merge import File, decide
+from .progress import Steps
 from .remote import RemoteFolder
 from .snapshot import SIZE_LIMIT, Snapshot, Snapshots
 
 TRIES = 3  # against another computer that syncs to the same folder
-Bases = Mapping[str, File | None]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What a machine has: a tree, and for each file that both sides have changed what it was before (None: it was not)."""
-
-    tree: str | None = None
-    folder: str = ""
-    synced_ms: int = 0
-    conflicts: Bases = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, state: Path, machine: str) -> Applied:
-        """Return what was kept of a machine; nothing before the first sync."""
-        try:
-            kept = json.loads(_file(state, machine).read_bytes())
-        except FileNotFoundError:
-            return cls()
-        kept["conflicts"] = {
-            path: base and File(**base) for path, base in kept["conflicts"].items()
-        }
-        return cls(**kept)
-
-    def write(self, state: Path, machine: str) -> None:
-        """Keep it."""
-        temporary = state / f"applied-{machine}.new"
-        temporary.write_text(json.dumps(asdict(self)))
-        os.replace(temporary, _file(state, machine))
-
-
-def _file(state: Path, machine: str) -> Path:
-    return state / f"applied-{machine}.json"
 
 
 @dataclass(frozen=True)
@@ -60,6 +27,19 @@ class Pulled:
     conflicts: Bases = field(default_factory=dict)
     large: Sequence[str] = ()
     there: Bases = field(default_factory=dict)  # each of these files as the machine has it
+
+
+@dataclass(frozen=True)
+class There:
+    """What was made, changed and deleted on the machine since the last sync, without what would not come back; `more`: and others."""
+
+    changed: Sequence[str] = ()
+    gone: Sequence[str] = ()
+    more: bool = False
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return the answer of GET workspaces/changes."""
+        return {"changed": list(self.changed), "gone": list(self.gone), "more": self.more}
 
 
 @dataclass(frozen=True)
@@ -91,8 +71,10 @@ class Synced:
 class Sync:
     """Keeps a folder here and one on a machine the same. `state` is a folder of their own; the caller has the workspace's lock."""
 
-    def __init__(self, state: Path, folder: Path, remote: RemoteFolder) -> None:
-        self._state = state
+    def __init__(
+        self, state: Path, folder: Path, remote: RemoteFolder, steps: Steps | None = None
+    ) -> None:
+        self._state, self._steps = state, steps or Steps()
         self._snapshots, self._local, self._remote = (
             Snapshots(state, folder),
             LocalFolder(folder),
@@ -109,7 +91,7 @@ class Sync:
         """Send a snapshot; without a change since the last one nothing is asked of the machine. Raises what RemoteFolder.apply does."""
         applied = self.applied
         if applied.tree == snapshot.tree and not applied.conflicts:
-            return Synced(snapshot, applied)
+            return Synced(snapshot, self._renamed(applied, snapshot))
         return self._push(snapshot, Pulled(), now_ms)
 
     def pull(
@@ -124,7 +106,9 @@ class Sync:
 
         Larger files stay on the machine, unless they are named in `send`.
         """
+        self._steps.next("looking for changes here")
         snapshot = self._snapshots.take(send=send, leave=leave, limit=limit)
+        self._steps.next(f"looking for changes on {self._remote.link.machine}")
         told = self._remote.changes()
         if told["tree"] is None:
             return self._push(snapshot, Pulled(), now_ms)
@@ -132,8 +116,21 @@ class Sync:
         taken = self._snapshots.take(send=[*send, *pulled.taken], leave=leave, limit=limit)
         return self._push(taken, pulled, now_ms)
 
+    def look(self) -> There:
+        """Ask the machine what was changed there. Raises what RemoteFolder.changes does."""
+        told = self._remote.changes()
+        if told["tree"] is None:
+            return There()
+        base = self._base(told["tree"])
+        paths = [str(path) for path, _, _ in told["changed"]]
+        unwanted = self._snapshots.ignored([path for path in paths if not base.get(path)])
+        changed = [path for path in paths if path not in unwanted]
+        gone = [str(path) for path in told["gone"] if base.get(path)]
+        return There(changed, gone, bool(told["more"]))
+
     def settle(self, paths: Sequence[str], *, there: bool, now_ms: int) -> Synced:
         """Have these files on both sides as the machine has them (`there`), or as they are here. The other version stays among the objects."""
+        self._steps.next("looking for changes here")
         here = self._objects.listed(self._snapshots.take(send=paths).tree)
         found: dict[str, File | None] = dict.fromkeys(paths)
         contents = {}
@@ -169,6 +166,7 @@ class Sync:
             if size > limit and path not in unwanted and path not in send
         ]
         wanted = [path for path in sizes if path not in unwanted and path not in large]
+        self._steps.next(f"fetching {files(len(wanted))}")
         taken: list[str] = []
         deleted: list[str] = []
         there: dict[str, File | None] = {}
@@ -213,6 +211,13 @@ class Sync:
 
     # -- there -----------------------------------------------------------------------------------------
 
+    def _renamed(self, applied: Applied, snapshot: Snapshot) -> Applied:
+        """Note that the same tree belongs to another commit by now."""
+        if applied.code != code_of(snapshot):
+            applied = replace(applied, code=code_of(snapshot))
+            applied.write(self._state, self._remote.link.machine)
+        return applied
+
     def _push(self, snapshot: Snapshot, pulled: Pulled, now_ms: int) -> Synced:
         applied, here = self.applied, self._objects.listed(snapshot.tree)
         tree, exists = applied.tree, True
@@ -228,12 +233,10 @@ class Sync:
             answer = self._remote.apply(tree, snapshot.tree, *self._rows(put, drop, here, base))
             if "base" not in answer:
                 conflicts = {path: base.get(path) for path in answer["conflicts"]}
-                now = Applied(snapshot.tree, answer["folder"], now_ms, conflicts)
+                now = Applied.of(snapshot, answer["folder"], now_ms, conflicts)
                 now.write(self._state, self._remote.link.machine)
-                failed = set(conflicts)
-                return Synced(
-                    snapshot, now, len(set(put) - failed), len(set(drop) - failed), pulled
-                )
+                sent = {path for path in put if base.get(path) != here[path]} - set(conflicts)
+                return Synced(snapshot, now, len(sent), len(set(drop) - set(conflicts)), pulled)
             tree, exists = answer["base"], answer["exists"]
         raise Conflict(
             f"another computer sends code to {self._remote.folder} of {self._remote.link.machine} all the time",
@@ -255,4 +258,12 @@ class Sync:
         gone = [
             [path, *((was.mode, was.blob) if (was := base[path]) else ("", ""))] for path in drop
         ]
-        return rows, gone, self._objects.contents(blobs, sizes)
+        text = f"sending {files(len(put))}"
+        self._steps.next(text)
+        contents = self._objects.contents(blobs, sizes)
+        return rows, gone, self._steps.counted(text, sum(sizes), contents)
+
+
+def files(count: int) -> str:
+    """Return a number of files in words."""
+    return f"{count} file" if count == 1 else f"{count} files"

@@ -48,15 +48,15 @@ def remote_environment(
     return {**{name: env[name] for name in PASSED_ON if name in env}, **said}
 
 
-def folders(cwd: str, here: str, there: str | None) -> list[str]:
-    """Return the folders to start in, best first: the same path, the same place under the home folder, the home folder.
+def folders(cwd: str, here: str, there: str | None, synced: str | None = None) -> list[str]:
+    """Return the folders to start in, best first: where its code was synced to, the same path, the same place under the home folder, that.
 
     `here` and `there` are the home folders; `there` is None for this computer.
     """
     if there is None:
         return [cwd]
     relative = os.path.relpath(cwd, here) if here else os.pardir
-    found = [cwd]
+    found = [synced, cwd] if synced else [cwd]
     if relative != os.curdir and not relative.startswith(os.pardir):
         found.append(posixpath.join(there, *relative.split(os.sep)))
     return [*found, there]

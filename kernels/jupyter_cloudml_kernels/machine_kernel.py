@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import time
@@ -16,6 +17,8 @@ from jupyter_cloudml.errors import Cancelled, CloudMLError, LinkDown, NotFound
 from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.machines.equipment import prewarm_key
 from jupyter_cloudml.machines.model import LOCAL
+from jupyter_cloudml.paths import home
+from jupyter_cloudml.workspaces.workspace import Place, place_of
 
 from . import executions, launching, leftovers, local_sockets, machines, messages
 from .records import Intent, KernelRecord, Slot
@@ -98,6 +101,7 @@ class MachineKernel:
             since_ms=since,
             cause=cause,
             exit=exit,
+            code=record.code_started,
         )
 
     # -- starting ----------------------------------------------------------------------------------
@@ -123,8 +127,8 @@ class MachineKernel:
             if self.record.machine == LOCAL:
                 params["env"] = launching.local_environment(env)
             else:
-                home, user = str(link.info.get("home", "")), str(link.info.get("user", ""))
-                params["env"] = launching.remote_environment(env, spec_env, home, user)
+                there, user = str(link.info.get("home", "")), str(link.info.get("user", ""))
+                params["env"] = launching.remote_environment(env, spec_env, there, user)
             if not spec_env and not self.record.key and launching.is_plain(params["argv"]):
                 params["prewarm_key"] = prewarm_key(params["argv"][0])
             row = await self._unless_called_off(link.acall("start", START_S, **params))
@@ -141,19 +145,23 @@ class MachineKernel:
         return True
 
     def _params(self, link: Link, argv: list[str]) -> dict[str, Any]:
-        record = self.record
+        place = self._place()
+        code = dict(place.code) if place is not None else {}
+        record = self.record = self.record.but(code=json.dumps(code) if code else "")
         local = record.machine == LOCAL
         there = None if local else str(link.info.get("home", ""))
+        synced = place.folder if place is not None else None
         params: dict[str, Any] = {
             "token": record.token,
             "kind": "kernel",
             "argv": argv,
-            "cwd": launching.folders(record.cwd, os.path.expanduser("~"), there),
+            "cwd": launching.folders(record.cwd, os.path.expanduser("~"), there, synced),
             "labels": {
                 "kernel_id": record.kernel_id,
                 "path": record.path,
                 "spec": self.spec,
                 "token": record.token,
+                **({"code": code} if code else {}),
             },
         }
         if record.key:  # of the kernel that this one replaces: whoever is connected signs with it
@@ -161,6 +169,17 @@ class MachineKernel:
         if self.slot is None:
             params["orphan_s"] = LOCAL_ORPHAN_S if local else ORPHAN_S
         return params
+
+    def _place(self) -> Place | None:
+        """Return where the machine has the notebook's folder, and which code that is."""
+        try:
+            if self.record.machine != LOCAL:
+                return place_of(home(), self.record.cwd, self.record.machine)
+        except (OSError, ValueError, TypeError, KeyError, CloudMLError) as exc:
+            _log.warning(
+                "what %s has of %s is not known: %s", self.record.machine, self.record.cwd, exc
+            )
+        return None
 
     def _open_link(self) -> Link:
         return machines.current().link(self.record.machine)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jupyter_cloudml.errors import Conflict
+from jupyter_cloudml.errors import JSON, Conflict
 from jupyter_cloudml.locks import FileLock
 from jupyter_cloudml.paths import home, private_dir
 
@@ -45,6 +45,16 @@ class KernelRecord:
     key: str = ""
     where: str = ""  # the place of its sockets: local_sockets.py
     reason: str = ""  # why it is dead
+    code: str = ""  # which code its machine had at the start: JSON, workspaces.applied.code_of
+
+    @property
+    def code_started(self) -> dict[str, JSON] | None:
+        """Which code its machine had at the start; None where none was synced."""
+        try:
+            code = json.loads(self.code)
+        except ValueError:
+            return None
+        return code if isinstance(code, dict) else None
 
     def but(self, **changes: Any) -> KernelRecord:
         """Return a copy with some fields changed."""

@@ -16,7 +16,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KernelView:
-    """A kernel on a machine. `state` is that of the way to it: while it reconnects the process goes on."""
+    """A kernel on a machine. `state` is that of the way to it: while it reconnects the process goes on.
+
+    `code` is which code the machine had when it started: {url, branch, base_commit, snapshot, tree, dirty, diffstat}; None where none was synced.
+    """
 
     id: str
     machine: str
@@ -27,6 +30,7 @@ class KernelView:
     since_ms: int
     cause: str | None = None
     exit: Mapping[str, JSON] | None = None
+    code: Mapping[str, JSON] | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the row of `GET kernels`."""
@@ -40,6 +44,7 @@ class KernelView:
             "since_ms": self.since_ms,
             "cause": self.cause,
             "exit": dict(self.exit) if self.exit is not None else None,
+            "code": dict(self.code) if self.code is not None else None,
         }
 
 

@@ -23,13 +23,14 @@ from jupyter_cloudml_server.gauges import GaugesCache
 from jupyter_cloudml_server.kernels import KernelCalls, Sessions
 from jupyter_cloudml_server.machines import MachineCalls
 from jupyter_cloudml_server.publisher import ExecutionNotifier, Publisher, call_soon
+from jupyter_cloudml_server.workspaces import WorkspaceCalls
 
 EXECUTIONS_EVERY_S = 0.1  # for each kernel; it may print thousands of lines meanwhile
 _log = logging.getLogger(__name__)
 
 
 class Core:
-    """The machines, operations, kernels and executions of one server, callable from its event loop.
+    """The machines, operations, kernels, executions and workspaces of one server, callable from its event loop.
 
     Raises CloudMLError when the store cannot be used; nothing is left open then.
     """
@@ -61,6 +62,14 @@ class Core:
             self.operations,
             self._store.events,
             clock=clock,
+            local=self._local,
+            remote=self._remote,
+        )
+        self.workspaces = WorkspaceCalls(
+            self.home,
+            self._machines,
+            self.operations,
+            self._publisher.emit,
             local=self._local,
             remote=self._remote,
         )

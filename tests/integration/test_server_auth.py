@@ -37,7 +37,12 @@ BODIES: dict[str, object] = {
     "machines/box": {"label": "Box"},
     "kernels/k/executions/ack": {"msg_ids": ["m"]},
     "executions/ack": {"path": "a.ipynb", "msg_ids": ["m"]},
+    "workspaces/sync": {"path": "", "machine": "box"},
+    "workspaces/pull": {"path": "", "machine": "box"},
+    "workspaces/settle": {"path": "", "machine": "box", "take": ["a.py"]},
 }
+
+QUERIES = ("executions", "workspaces", "workspaces/changes", "workspaces/snapshots")
 
 
 class Watched:
@@ -155,7 +160,7 @@ def test_owner_gets_in_everywhere(door: Door) -> None:
         if path == "openapi.json" and verb == "GET":
             assert status == 200
         elif allowed(verb, path):
-            query = "executions" in path and verb == "GET" and "/" not in path
+            query = verb == "GET" and path in QUERIES
             assert status == (400 if query else 504), (verb, path)
             assert asked or query, (verb, path)
             reached += bool(asked)

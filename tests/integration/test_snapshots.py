@@ -96,6 +96,8 @@ def test_committed_changed_and_untracked_files_are_in_it_and_ignored_ones_are_no
     }
     assert taken.base_commit == git(repository, "rev-parse", "HEAD")
     assert (taken.branch, taken.dirty, taken.changed) == ("main", True, len(ODD) + 5)
+    # One for each, learn.py, run.sh and link too, and one more for a name of two lines; gone are train.py and old.py.
+    assert (taken.insertions, taken.deletions) == (len(ODD) + 4, 2)
 
 
 def test_an_unchanged_folder_has_the_same_snapshot_again(
@@ -112,6 +114,29 @@ def test_an_unchanged_folder_has_the_same_snapshot_again(
     third = snapshots.take()
     assert third.tree == first.tree and third.commit != first.commit
     assert snapshots.newest() == third
+
+
+def test_lines_are_counted_of_text_alone_and_of_no_end_of_files(
+    repository: Path, snapshots: Snapshots
+) -> None:
+    (repository / ".gitattributes").write_text("*.py binary\n")
+    (repository / "train.py").write_text("print('one')\nprint('two')\n")
+    (repository / "image.png").write_bytes(b"\0\1\n" * 1000)
+    (repository / "log.txt").write_text("line\n" * 300_000)
+    taken = snapshots.take()
+    assert taken.diffstat == {"files": 4, "insertions": 2, "deletions": 0}
+    (repository / "many").mkdir()
+    for number in range(600):
+        (repository / "many" / f"{number}").write_text("x\n")
+    assert snapshots.take().diffstat == {"files": 604, "insertions": None, "deletions": None}
+
+
+def test_another_branch_of_the_same_commit_is_told(repository: Path, snapshots: Snapshots) -> None:
+    first = snapshots.take()
+    git(repository, "checkout", "-q", "-b", "other")
+    second = snapshots.take()
+    assert (second.commit, second.branch) == (first.commit, "other")
+    assert snapshots.newest() == second
 
 
 def test_a_file_may_become_a_folder_and_a_folder_a_link(

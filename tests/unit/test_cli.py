@@ -96,12 +96,33 @@ def test_a_kernel_is_told_as_over_rest(
         {"labels": [], "exit": 7, "started_ms": "x", "id": 1, "pid": True},
         {"labels": {"kernel_id": ["x"]}, "state": None, "exit": {"ended_ms": -1, "reason": {}}},
         {"id": "x" * 100_000, "execution_state": {}},
+        {
+            "labels": {
+                "code": {"url": 7, "tree": "x" * 9000, "dirty": "no", "diffstat": {"files": []}}
+            }
+        },
+        {"labels": {"code": ["x"]}},
     ],
 )
 def test_an_odd_row_of_a_host_is_shown_and_harms_nothing(row: dict[str, Any]) -> None:
     shown = KernelRow.parse("box", row)
     json.dumps(shown.to_dict())
     assert len(shown.id) <= 1024
+
+
+def test_a_kernel_tells_which_code_it_was_started_with() -> None:
+    code = {
+        "url": "https://example.org/digits.git",
+        "branch": "main",
+        "base_commit": "c0ffee",
+        "snapshot": "beef",
+        "tree": "ab",
+        "dirty": True,
+        "diffstat": {"files": 2, "insertions": 7, "deletions": None},
+    }
+    row = KernelRow.parse("a", {**ROW, "labels": {"kernel_id": "k", "code": code, "x": 1}})
+    assert row.to_dict()["code"] == code
+    assert KernelRow.parse("a", ROW).to_dict()["code"] is None
 
 
 def test_a_kernel_is_picked_by_either_id_or_its_beginning() -> None:

@@ -231,6 +231,21 @@ def test_folders(cwd: str, there: str | None, expected: list[str]) -> None:
     assert launching.folders(cwd, "/home/ada", there) == expected
 
 
+def test_the_folder_of_synced_code_comes_first() -> None:
+    found = launching.folders("/home/ada/nb", "/home/ada", "/users/ada", "/srv/code/nb")
+    assert found == ["/srv/code/nb", "/home/ada/nb", "/users/ada/nb", "/users/ada"]
+    assert launching.folders("/home/ada/nb", "/home/ada", None, "/srv/code/nb") == ["/home/ada/nb"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [('{"tree": "ab"}', {"tree": "ab"}), ("", None), ("{", None), ("[]", None)],
+)
+def test_the_code_of_a_record_is_told_where_it_can_be_read(code: str, told: object) -> None:
+    record = KernelRecord("k", "n", "box", "run", "t", code=code)
+    assert KernelRecord.from_bytes(record.to_bytes()).code_started == told
+
+
 def test_another_computer_is_told_little_of_this_ones_environment() -> None:
     here = {
         "AWS_SECRET_ACCESS_KEY": "x",

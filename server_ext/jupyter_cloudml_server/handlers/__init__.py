@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from jupyter_cloudml_server.handlers import executions, kernels, machines, operations, status
+from jupyter_cloudml_server.handlers import (
+    executions,
+    kernels,
+    machines,
+    operations,
+    status,
+    workspaces,
+)
 from jupyter_cloudml_server.handlers.base import CloudMLHandler
 
 ROOT = r"/cloudml/api/v1"
@@ -27,6 +34,12 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (rf"/kernels/{_ONE}/executions/ack", executions.KernelAcknowledgementHandler),
     (r"/executions", executions.DocumentExecutionsHandler),
     (r"/executions/ack", executions.DocumentAcknowledgementHandler),
+    (r"/workspaces", workspaces.WorkspaceHandler),
+    (r"/workspaces/changes", workspaces.ChangesHandler),
+    (r"/workspaces/snapshots", workspaces.SnapshotsHandler),
+    (r"/workspaces/sync", workspaces.SyncHandler),
+    (r"/workspaces/pull", workspaces.PullHandler),
+    (r"/workspaces/settle", workspaces.SettleHandler),
     (r"/status", status.StatusHandler),
     (r"/openapi.json", status.OpenAPIHandler),
     (r"(?:/.*)?", status.UnknownPathHandler),

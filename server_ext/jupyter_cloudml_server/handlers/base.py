@@ -170,7 +170,8 @@ class CloudMLHandler(APIHandler):
     def answer(self, value: JSON, status: int = 200) -> None:
         """End the request with a JSON document."""
         self.set_status(status)
-        self.finish(json.dumps(value, ensure_ascii=False))
+        # The name of a file need not be UTF-8.
+        self.finish(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
     def accept(self, operation: Operation) -> None:
         """End the request with 202: the work has begun."""

@@ -1,0 +1,224 @@
+"""A Git URL as a folder of code on this computer, brought to one branch, tag or commit.
+
+git fetches, and checks nothing out: the files are written here, one by one, so that no filter or hook has a part in it. An update is
+a three-way merge with what was changed in the folder since; where the same lines were changed nothing is written at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import Conflict, NotFound
+from .git import Git, GitError
+from .host import good_path
+from .local import LocalFolder
+from .merge import File, decide
+from .objects import Objects
+from .progress import Steps
+from .snapshot import OPTIONS
+from .source import Source, check_ref
+from .users_git import UsersGit
+
+# What was asked for, what is being put into the folder, and what was put there.
+WANTED, NEXT, PUT = "refs/cloudml/wanted", "refs/cloudml/next", "refs/cloudml/put"
+HEADS, TAGS = "refs/heads/", "refs/tags/"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHORT = re.compile(r"[0-9a-f]{4,39}")
+MODULE = "160000"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the folder is to hold: the name of it to fetch (a ref or a commit), and the branch where it is one."""
+
+    name: str
+    branch: str | None = None
+
+
+class Clone:
+    """One clone. The caller has its workspace's lock."""
+
+    def __init__(self, folder: Path, source: Source, steps: Steps) -> None:
+        self._folder, self._source, self._steps = folder, source, steps
+        self._git = Git(folder, folder / ".git", OPTIONS)
+        self._users = UsersGit(folder, source, steps)
+        self._objects, self._local = Objects(self._git), LocalFolder(folder)
+
+    def update(self, ref: str | None) -> str:
+        """Fetch, and bring the folder to a branch, tag or commit (None: the remote's own); returns the commit.
+
+        Raises NotFound for an unknown `ref`, Conflict (`local_changes`) where the folder has changes that do not fit, GitError, AuthRefused, Cancelled.
+        """
+        ref = check_ref(ref) if ref else None
+        self._make()
+        self._steps.next(f"asking {self._source.name} for its branches")
+        target = choose(self._heads(), ref)
+        self._steps.next(f"fetching {self._source.name}")
+        commit = self._fetch(target, ref)
+        self._check_own_commits(commit)
+        self._git.run("update-ref", NEXT, commit)
+        self._put(commit)
+        self._point(commit, target.branch if target else None)
+        return commit
+
+    def _make(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        inner = self._folder / ".git"
+        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
+            for left in inner.glob(pattern):
+                left.unlink(missing_ok=True)  # of one that was killed: this one has the lock
+        if not (inner / "HEAD").exists():
+            Git(self._folder.parent).run("init", "-q", "--template=", "--", str(self._folder))
+        self._git.run("config", "remote.origin.url", self._source.url)
+
+    def _heads(self) -> dict[str, str]:
+        """Return the remote's refs; "HEAD" leads to the name of its branch where it tells one."""
+        told = self._users.run("ls-remote", "--symref", "--", self._source.url)
+        found: dict[str, str] = {}
+        for line in told.decode(errors="surrogateescape").splitlines():
+            value, _, name = line.partition("\t")
+            if value.startswith("ref: "):
+                found[name] = value.removeprefix("ref: ")
+            else:
+                found.setdefault(name, value)
+        return found
+
+    def _fetch(self, target: Target | None, ref: str | None) -> str:
+        """Fetch no more than is needed, where that can be said; returns the commit."""
+        if target is not None:
+            try:
+                self._fetched(f"+{target.name}:{WANTED}", shallow=self._is_shallow())
+                return self._commit(WANTED) or ""
+            except GitError:
+                if not COMMIT.fullmatch(target.name):
+                    raise  # else: a server that gives out no commit by its name
+        self._fetched(f"+{HEADS}*:refs/remotes/origin/*", f"+{TAGS}*:{TAGS}*", shallow=False)
+        commit = self._commit(str(ref))
+        if commit is None:
+            raise NotFound(
+                f"{self._source.url} has no branch, tag or commit {ref}",
+                hint="see git ls-remote for its branches and tags",
+            )
+        return commit
+
+    def _fetched(self, *specs: str, shallow: bool) -> None:
+        depth = ["--depth=1"] if shallow else ["--unshallow"] if self._shallow.exists() else []
+        words = [
+            "--progress",
+            "--force",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            *depth,
+        ]
+        self._users.run("fetch", *words, "--", self._source.url, *specs)
+
+    @property
+    def _shallow(self) -> Path:
+        return self._folder / ".git" / "shallow"
+
+    def _is_shallow(self) -> bool:
+        """Whether to fetch without history: not where it is here already, as that would cut it off."""
+        return self._shallow.exists() or self._commit(PUT) is None
+
+    def _commit(self, name: str) -> str | None:
+        return self._git.ask(
+            "rev-parse", "--verify", "-q", "--end-of-options", f"{name}^{{commit}}"
+        )
+
+    def _check_own_commits(self, commit: str) -> None:
+        head = self._commit("HEAD")
+        if head and head not in (commit, self._commit(PUT), self._commit(NEXT)):
+            raise Conflict(
+                f"{self._folder} has commits of its own",
+                code="local_changes",
+                hint="push them, then delete the folder: it is cloned anew",
+            )
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def _put(self, commit: str) -> None:
+        old, new = self._files(self._commit(PUT)), self._files(commit)
+        changed = [path for path in {**old, **new} if old.get(path) != new.get(path)]
+        for path in changed:
+            if path in new and not good_path(path):
+                raise GitError(f"{self._source.url} has a file {path!r:.200}, which is not written")
+        plan = dict(self._planned(changed, old, new))
+        blobs = [new[path].blob for path in plan if path in new]
+        contents = self._objects.contents(blobs, self._objects.sizes(blobs))
+        for path, (here, merged) in plan.items():
+            self._steps.stop_if_cancelled()
+            there = new.get(path)
+            if there is None:
+                done = self._local.delete(path, here)
+            else:
+                data = next(contents)
+                done = self._local.write(path, there.mode, data if merged is None else merged, here)
+            if not done:
+                raise GitError(f"{path} of {self._folder} cannot be written")
+
+    def _planned(
+        self, changed: list[str], old: Mapping[str, File], new: Mapping[str, File]
+    ) -> Iterator[tuple[str, tuple[File | None, bytes | None]]]:
+        """Yield the files that are to be written or deleted: as each is here, and the merged content of those that were changed on both sides."""
+        in_the_way = []
+        for path in changed:
+            here, there = self._local.look(path), new.get(path)
+            action = decide(old.get(path), here, there)
+            if action in ("take", "delete"):
+                yield path, (here, None)
+            elif action == "merge" and here and there:
+                merged = self._merged(path, old[path], here, there)
+                if merged is None:
+                    in_the_way.append(path)
+                yield path, (here, merged)
+            elif action == "conflict":
+                in_the_way.append(path)
+        if in_the_way:
+            shown = ", ".join(in_the_way[:5]) + (" and others" if len(in_the_way) > 5 else "")
+            raise Conflict(
+                f"changed in {self._folder}, and in what was fetched: {shown}",
+                code="local_changes",
+                hint="nothing was overwritten: put these changes elsewhere, then say it again",
+            )
+
+    def _merged(self, path: str, old: File, here: File, there: File) -> bytes | None:
+        data = self._local.read(path)
+        if data is None:
+            return None
+        self._objects.put(data)
+        return self._objects.merged(old, here, there)
+
+    def _files(self, commit: str | None) -> dict[str, File]:
+        """Return the files of a commit; submodules are left out."""
+        listed = self._objects.listed(commit)
+        return {path: file for path, file in listed.items() if file.mode != MODULE}
+
+    def _point(self, commit: str, branch: str | None) -> None:
+        """Have the repository say what the folder holds."""
+        self._git.run("read-tree", commit)
+        if branch:
+            self._git.run("update-ref", HEADS + branch, commit)
+            self._git.run("symbolic-ref", "HEAD", HEADS + branch)
+        else:
+            self._git.run("update-ref", "--no-deref", "HEAD", commit)
+        self._git.run("update-ref", PUT, commit)
+
+
+def choose(heads: Mapping[str, str], ref: str | None) -> Target | None:
+    """Say what to fetch for a branch, tag or commit that a user named; None where the whole history has to tell."""
+    if ref is None:
+        name = heads.get("HEAD", "HEAD")
+        return Target(name, name.removeprefix(HEADS)) if name.startswith(HEADS) else Target("HEAD")
+    if HEADS + ref in heads:
+        return Target(HEADS + ref, ref)
+    if TAGS + ref in heads:
+        return Target(TAGS + ref)
+    if COMMIT.fullmatch(ref):
+        return Target(ref)
+    if SHORT.fullmatch(ref):
+        return None
+    raise NotFound(f"there is no branch or tag {ref}", hint="see git ls-remote for what there is")
