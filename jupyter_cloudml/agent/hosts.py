@@ -50,8 +50,19 @@ def conda_environments() -> list[str]:
     return [p for p in dict.fromkeys(prefixes) if os.path.isdir(p)]
 
 
-def kernel_folders() -> dict[str, str]:
-    """Where kernelspecs may be, the user's own first, and the conda environment that each belongs to (or nothing)."""
+def built_environments() -> list[tuple[str, str]]:
+    """Prefixes and names of the environments that were built from a lock; one may have several names."""
+    names = os.path.expanduser("~/.cache/jupyter-cloudml/env/names")
+    return [
+        # Not by its name: a kernel that is started again gets the packages that it had.
+        (os.path.realpath(path), os.path.basename(path))
+        for path in sorted(glob.glob(os.path.join(glob.escape(names), "*")))
+        if os.path.exists(os.path.join(path, "READY"))
+    ]
+
+
+def kernel_folders() -> list[tuple[str, str]]:
+    """Where kernelspecs may be, the user's own first, and the environment that each belongs to (or nothing)."""
     home = os.path.expanduser("~")
     folders = [
         os.path.join(path, "kernels")
@@ -71,16 +82,17 @@ def kernel_folders() -> dict[str, str]:
         found.setdefault(os.path.join(prefix, "share/jupyter/kernels"), name)
     for folder in ("/usr/local/share/jupyter/kernels", "/usr/share/jupyter/kernels"):
         found.setdefault(folder, "")
-    return found
+    built = [(os.path.join(p, "share/jupyter/kernels"), name) for p, name in built_environments()]
+    return [*found.items(), *built]
 
 
 def kernelspecs() -> list[JSON]:
     """The kernelspecs; the first of a name wins, as in Jupyter. Those of this project are left out.
 
-    Those of conda environments are named `<environment>-<name>`: each environment has its `python3`.
+    Those of environments are named `<environment>-<name>`: each environment has its `python3`.
     """
     found: dict[str, JSON] = {}
-    for folder, environment in kernel_folders().items():
+    for folder, environment in kernel_folders():
         for path in sorted(glob.glob(os.path.join(folder, "*", "kernel.json"))):
             own = os.path.basename(os.path.dirname(path)).lower()
             name = f"{environment.lower()}-{own}" if environment else own
@@ -113,7 +125,9 @@ def python_candidates() -> list[str]:
         ".venv/bin/python",
         ".pyenv/versions/*/bin/python",
     ):
-        paths += sorted(glob.glob(os.path.join(home, pattern)))
+        found = sorted(glob.glob(os.path.join(home, pattern)))
+        # One that was built from a lock is meant where it is named, and nowhere else.
+        paths += [p for p in found if not os.path.exists(os.path.join(p, "../../environment.json"))]
     paths += [os.path.join(prefix, "bin/python") for prefix in conda_environments()]
     paths.append(sys.executable)
     return [p for p in dict.fromkeys(paths) if p and os.access(p, os.X_OK)][:MOST]
@@ -142,7 +156,9 @@ def pythons() -> list[JSON]:
 
 
 def specs() -> JSON:
-    """All of it."""
+    """All of it, or the kernelspecs alone."""
+    if sys.argv[1:] == ["kernelspecs"]:
+        return {"specs": kernelspecs()}
     return {"specs": kernelspecs(), "pythons": pythons(), "uv": shutil.which("uv") or _uv_in_home()}
 
 

@@ -143,9 +143,12 @@ class Agent:
     def answer(self, connection: Connection, request: JSON) -> None:
         """Carry out a request; one that comes again after a cut gets the answer it had."""
         number = request.get("id")
-        if request.get("method") == "specs":  # takes seconds: asks many Pythons
+        if request.get("method") == "specs":  # takes seconds where many Pythons are asked
+            params = request.get("params")
             hosts_program.run(
-                self.loop, lambda answer: self._answer_later(connection, number, answer)
+                self.loop,
+                lambda answer: self._answer_later(connection, number, answer),
+                pythons=not (isinstance(params, dict) and params.get("pythons") is False),
             )
             return
         known = f"{connection.client}/{number}"

@@ -29,6 +29,7 @@ COMMANDS = {
     "kernel": ("kernel", "kernel", "List and stop kernels."),
     "code": ("code", "code", "Bring a folder of code to a machine, and changes back."),
     "data": ("data", "data", "Keep prefixes of S3 in folders of machines, and send results back."),
+    "env": ("env", "env", "Build environments on machines from a lock; list, compare, remove."),
     "stop": ("stop", "stop", "End all processes on all machines."),
     "doctor": ("doctor", "doctor", "Look at this installation and say what is wrong with it."),
 }

@@ -31,6 +31,7 @@ from jupyter_cloudml_kernels import specs
 
 if TYPE_CHECKING:
     from jupyter_cloudml.datasets.service import Datasets
+    from jupyter_cloudml.environments.service import Environments
     from jupyter_cloudml.workspaces.service import Workspaces
 
 __all__ = ["Client", "KernelRow", "Stopped", "Unreached", "parse_address"]
@@ -72,6 +73,16 @@ class Client:
         return cast(
             "Datasets",
             import_module("jupyter_cloudml.datasets.service").Datasets(self._home, self.core),
+        )
+
+    @cached_property
+    def environments(self) -> Environments:
+        """The environments on machines. Imported at its first use."""
+        return cast(
+            "Environments",
+            import_module("jupyter_cloudml.environments.service").Environments(
+                self._home, self.core
+            ),
         )
 
     def close(self) -> None:

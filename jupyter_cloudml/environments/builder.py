@@ -1,4 +1,4 @@
-"""An environment with ipykernel on a host that has none: made in the host's cache folder, by the host's own means or from here."""
+"""Environments on a host: made in its cache folder, by its own means or from packages that are sent. With ipykernel, where it has none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import JSON, Cancelled, CloudMLError, NoEnvironment, NoPython
+from ..errors import JSON, Cancelled, CloudMLError, NoEnvironment, NoPython, NoSpace
 from ..link.link import Link
 from . import lock, offline, probe
 from .offline import HostFacts
@@ -40,7 +41,7 @@ def ensure_ipykernel(
     called_off = cancelled or threading.Event()
     if python is not None:
         progress(f"looking at {python}")
-        asked = _ask(Program(link, _named(link, python), progress, log, called_off), python)
+        asked = _ask(Program(link, python_named(link, python), progress, log, called_off), python)
         return probe.choose([asked], asked.path).python.path
     progress("looking for a Python with ipykernel")
     choice = probe.choose(probe.find(link))
@@ -50,7 +51,7 @@ def ensure_ipykernel(
     return Builder(machine, program, called_off).ensure()
 
 
-def _named(link: Link, python: str) -> str:
+def python_named(link: Link, python: str) -> str:
     """Return the program for what the user named: a path, one below the home folder, or a plain name."""
     home = link.info.get("home")
     if python.startswith("~/") and isinstance(home, str):
@@ -65,7 +66,7 @@ def _named(link: Link, python: str) -> str:
 def _ask(program: Program, named: str) -> probe.HostPython:
     """Return what the Python that the user named says of itself."""
     try:
-        facts = _facts(program)
+        facts = facts_of(program)
     except InstallerFailed as exc:
         raise NoPython(
             f"{named} on the host is not a Python that can be used: {exc.message}",
@@ -75,30 +76,41 @@ def _ask(program: Program, named: str) -> probe.HostPython:
     return probe.HostPython(facts.executable, version, probe.parse_version(facts.ipykernel))
 
 
-def _facts(program: Program) -> HostFacts:
-    return HostFacts.parse(program.run("facts", {}, FACTS_S).get("facts"))
+def facts_of(program: Program) -> HostFacts:
+    """Ask a Python of a host what it is. Raises InstallerFailed, ProtocolError, LinkDown."""
+    return HostFacts.parse(program.run("facts.facts", {}, FACTS_S).get("facts"))
 
 
 @dataclass(frozen=True)
 class Builder:
-    """One build on one host."""
+    """Builds on one host."""
 
     machine: str
     program: Program
     cancelled: threading.Event
 
     def ensure(self) -> str:
-        """Return the Python of the environment, made now if it isn't there."""
-        facts = _facts(self.program)
+        """Return the Python of the environment with ipykernel, made now if it isn't there."""
+        facts = facts_of(self.program)
         version = facts.markers["python_full_version"]
         pins = lock.select(lock.shipped(), facts.markers)
         key = lock.key(pins, f"{facts.executable} {version}", facts.platform)
+        self.program.progress(f"making an environment with ipykernel (Python {version})")
+        return str(self.build(key, pins, facts)["ready"])
+
+    def build(
+        self, key: str, pins: list[lock.Pin], facts: HostFacts, **noted: JSON
+    ) -> dict[str, Any]:
+        """Make an environment by the host's own means, else from packages that are sent; return what the host says of it.
+
+        Raises NoEnvironment with both reasons, NoSpace, Cancelled, LinkDown.
+        """
         request: dict[str, JSON] = {
             "key": key,
             "requirements": lock.render(pins),
             "packages": None,
+            **noted,
         }
-        self.program.progress(f"making an environment with ipykernel (Python {version})")
         try:
             return self._build(request)
         except InstallerFailed as exc:
@@ -106,12 +118,15 @@ class Builder:
         self.program.log(online.message)
         packages = f"{key}.packages-{secrets.token_hex(4)}"
         try:
-            self._send(pins, facts, packages)
+            self.program.progress("downloading the packages here")
+            with tempfile.TemporaryDirectory(prefix="cloudml-packages-") as folder:
+                archive = offline.download(pins, facts, Path(folder), self.cancelled)
+                self._send(archive, packages, "packages")
             self.program.progress("installing the packages that were sent")
             return self._build({**request, "packages": packages})
         except (InstallerFailed, NoEnvironment) as exc:
             raise NoEnvironment(
-                f"no environment with ipykernel could be made on {self.machine}: {online.message}; "
+                f"no environment could be made on {self.machine}: {online.message}; "
                 f"with packages from here: {exc.message}",
                 code=exc.code,
                 hint=exc.hint,
@@ -119,30 +134,49 @@ class Builder:
         finally:
             self._drop(packages)
 
-    def _build(self, request: dict[str, JSON]) -> str:
-        ready = self.program.run("build", request, BUILD_S).get("ready")
+    def build_conda(self, key: str, text: str, **noted: JSON) -> dict[str, Any]:
+        """Have the conda of the host make an environment. Raises NoEnvironment with its reason, NoSpace, Cancelled, LinkDown."""
+        asked: dict[str, JSON] = {"key": key, "requirements": "", "packages": None, "conda": text}
+        return self._build({**asked, **noted})
+
+    def have_uv(self, facts: HostFacts) -> None:
+        """Send uv to a host that has none: it builds in a second what takes pip half a minute. Where that cannot be, pip will do."""
+        pins = lock.select(lock.shipped(lock.UV_FILE), facts.markers)
+        name = f"uv.packages-{secrets.token_hex(4)}"
+        self.program.progress("sending uv")
+        try:
+            with tempfile.TemporaryDirectory(prefix="cloudml-uv-") as folder:
+                offline.download(pins, facts, Path(folder), self.cancelled)
+                (wheel,) = Path(folder, "wheels").iterdir()
+                self._send(wheel, name, "uv")
+            version: dict[str, JSON] = {"name": "uv", "version": pins[0].version, "wheel": name}
+            self.program.run("build.tool", version, FACTS_S)
+        except (NoEnvironment, NoSpace) as exc:
+            self.program.log(f"uv cannot be sent, pip is used: {exc.message}")
+            self._drop(name)
+
+    def _build(self, request: dict[str, JSON]) -> dict[str, Any]:
+        told = self.program.run("build.build", request, BUILD_S)
+        ready = told.get("ready")
         if isinstance(ready, str) and probe.is_plain_path(ready):
-            return ready
+            return told
         raise InstallerFailed(f"{self.machine} does not say where the environment is")
 
-    def _send(self, pins: list[lock.Pin], facts: HostFacts, name: str) -> None:
-        """Download the packages here and put them into the file `name` of the host's cache folder."""
-        self.program.progress("downloading the packages here")
-        with tempfile.TemporaryDirectory(prefix="cloudml-packages-") as folder:
-            archive = offline.download(pins, facts, Path(folder), self.cancelled)
-            total = archive.stat().st_size
-            with archive.open("rb") as file:
-                for offset in range(0, total, PIECE):
-                    if self.cancelled.is_set():
-                        raise Cancelled(f"the environment on {self.machine} was called off")
-                    sent = f"{offset / 1e6:.0f} of {total / 1e6:.0f} MB"
-                    self.program.progress(f"sending packages: {sent}")
-                    put: dict[str, JSON] = {"name": name, "offset": offset}
-                    self.program.run("put", put, PUT_S, file.read(PIECE))
+    def _send(self, source: Path, name: str, what: str) -> None:
+        """Put a file into the file `name` of the host's cache folder."""
+        total = source.stat().st_size
+        with source.open("rb") as file:
+            for offset in range(0, total, PIECE):
+                if self.cancelled.is_set():
+                    raise Cancelled(f"the environment on {self.machine} was called off")
+                sent = f"{offset / 1e6:.0f} of {total / 1e6:.0f} MB"
+                self.program.progress(f"sending {what}: {sent}")
+                put: dict[str, JSON] = {"name": name, "offset": offset}
+                self.program.run("shelf.put", put, PUT_S, file.read(PIECE))
 
-    def _drop(self, name: str) -> None:
-        """Delete what was sent; when that can't be done now, the next build does it."""
+    def _drop(self, packages: str) -> None:
+        """Delete what was sent; when that can't be done now, a later build does it."""
         try:
-            self.program.clean_up("drop", {"name": name}, FACTS_S)
+            self.program.clean_up("shelf.drop", {"name": packages}, FACTS_S)
         except CloudMLError as exc:
             self.program.log(f"the packages stay in the cache folder for now: {exc.message}")

@@ -1,21 +1,27 @@
-"""The pinned packages of an environment with ipykernel, and which of them a given Python needs.
+"""An environment is a lock: packages at one version each, with the digests of their files.
 
-`ipykernel.lock` holds one pin for every Python from 3.9 on and every system, told apart by markers. pip evaluates markers for the Python
-that it runs on, not for the one that it downloads for, so they are evaluated here, for the host.
+A lock may hold pins for every Python and every system, told apart by markers. pip evaluates markers for the Python that it runs on, not for
+the one that it downloads for, so they are evaluated here, for the host.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from packaging.markers import Marker
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from ..errors import NoEnvironment
 
 LOCK_FILE = "ipykernel.lock"
+UV_FILE = "uv.pins"
 MARKER_NAMES = (
     "implementation_name",
     "implementation_version",
@@ -29,6 +35,8 @@ MARKER_NAMES = (
     "python_version",
     "sys_platform",
 )
+_COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+_HASH = re.compile(r"sha(256|384|512):[0-9a-f]{64,128}")
 
 
 @dataclass(frozen=True)
@@ -42,24 +50,61 @@ class Pin:
 
 
 def parse(text: str) -> list[Pin]:
-    """Return the pins of a lock as `uv pip compile --generate-hashes` writes it."""
-    pins = []
-    for entry in text.replace("\\\n", " ").splitlines():
-        if not entry.strip() or entry.lstrip().startswith("#"):
-            continue
-        requirement, *hashes = entry.split("--hash=")
-        pinned, _, marker = requirement.partition(";")
-        name, _, version = pinned.partition("==")
-        pins.append(
-            Pin(name.strip(), version.strip(), marker.strip(), tuple(h.strip() for h in hashes))
-        )
-    return pins
+    """Return the pins of a lock as `uv pip compile --generate-hashes` writes it.
+
+    Options (`--index-url` and the like) are left out: where packages come from is a setting of the computer that installs them. Raises
+    NoEnvironment (`not_pinned`) for anything that is not one version of a package with digests.
+    """
+    return [_pin(entry) for entry in entries(text)]
+
+
+def entries(text: str) -> Iterator[str]:
+    """Yield the requirements of a requirements file, each on one line, without comments and options."""
+    for entry in _COMMENT.sub("", text).replace("\\\n", " ").splitlines():
+        if entry.strip() and not entry.lstrip().startswith("-"):
+            yield entry.strip()
+
+
+def is_lock(text: str) -> bool:
+    """Say whether a requirements file is a lock as it stands."""
+    if re.search(r"^\s*(-r|-c|-e|--requirement|--constraint|--editable)\b", text, re.MULTILINE):
+        return False
+    try:
+        return bool(parse(text))
+    except NoEnvironment:
+        return False
+
+
+def _pin(entry: str) -> Pin:
+    requirement, *hashes = re.split(r"\s--hash[=\s]", entry)
+    digests = tuple(digest.strip() for digest in hashes)
+    try:
+        asked = Requirement(requirement.strip())
+    except InvalidRequirement as exc:
+        raise _not_pinned(requirement, "it is no requirement") from exc
+    specs = list(asked.specifier)
+    if asked.url is not None:
+        raise _not_pinned(asked.name, "it comes from an address, not from a package index")
+    if len(specs) != 1 or specs[0].operator not in ("==", "===") or "*" in specs[0].version:
+        raise _not_pinned(asked.name, "it has no single version")
+    if not digests or not all(map(_HASH.fullmatch, digests)):
+        raise _not_pinned(asked.name, "it has no digest of its files")
+    marker = str(asked.marker) if asked.marker else ""
+    return Pin(canonicalize_name(asked.name), specs[0].version, marker, digests)
+
+
+def _not_pinned(what: str, why: str) -> NoEnvironment:
+    return NoEnvironment(
+        f"the lock does not pin {what.strip()[:100]}: {why}",
+        code="not_pinned",
+        hint="leave it out with --without NAME, or name the version and let it be locked anew",
+    )
 
 
 @cache
-def shipped() -> tuple[Pin, ...]:
-    """Return the pins that come with this package."""
-    return tuple(parse(files("jupyter_cloudml.environments").joinpath(LOCK_FILE).read_text()))
+def shipped(name: str = LOCK_FILE) -> tuple[Pin, ...]:
+    """Return the pins of a lock that comes with this package."""
+    return tuple(parse(files("jupyter_cloudml.environments").joinpath(name).read_text()))
 
 
 def select(pins: Iterable[Pin], markers: Mapping[str, str]) -> list[Pin]:
@@ -68,19 +113,20 @@ def select(pins: Iterable[Pin], markers: Mapping[str, str]) -> list[Pin]:
     return [pin for pin in pins if not pin.marker or Marker(pin.marker).evaluate(environment)]
 
 
-def render(pins: Iterable[Pin]) -> str:
-    """Return a requirements file with digests and no markers."""
+def render(pins: Iterable[Pin], *, markers: bool = False, hashes: bool = True) -> str:
+    """Return a requirements file; without its markers where they have been evaluated."""
     lines = []
     for pin in pins:
-        lines.append(
-            " \\\n    ".join(
-                [f"{pin.name}=={pin.version}", *(f"--hash={digest}" for digest in pin.hashes)]
-            )
-        )
+        marker = f" ; {pin.marker}" if markers and pin.marker else ""
+        digests = [f"--hash={digest}" for digest in pin.hashes] if hashes else []
+        lines.append(" \\\n    ".join([f"{pin.name}=={pin.version}{marker}", *digests]))
     return "\n".join(lines) + "\n"
 
 
-def key(pins: Iterable[Pin], python: str, platform: str) -> str:
-    """Return the name of the environment: a digest of the Python, its version, the platform and the pins."""
-    identity = [python, platform, sorted(f"{pin.name}=={pin.version}" for pin in pins)]
+def key(
+    pins: Iterable[Pin], python: str, platform: str, gpu: str = "", *, isolated: bool = False
+) -> str:
+    """Return the name of an environment: a digest of the pins, the Python and its version, the platform and the GPU."""
+    files_ = sorted([f"{pin.name}=={pin.version}", *sorted(pin.hashes)] for pin in pins)
+    identity = [python, platform, gpu, isolated, files_]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Cancelled, CloudMLError, NoEnvironment, ProtocolError
+from ..errors import CloudMLError, NoEnvironment, ProtocolError
+from . import child
 from .lock import MARKER_NAMES, Pin, render
 
 DOWNLOAD_S = 600.0
-POLL_S = 0.1
 MAX_TEXT = 1024
 
 _ARCH = re.compile(r"[a-z0-9_]{1,20}")
@@ -31,7 +29,8 @@ class HostFacts:
     """What a Python of a host says of itself.
 
     `platform` is sysconfig's (`linux-x86_64`), `libc` is ("glibc", "2.36"), ("musl", "1.2") or ("", ""), `markers` are
-    the values of PEP 508, `ipykernel` is the version there.
+    the values of PEP 508, `ipykernel` is the version there, `base` the Python that an environment of this one is made of, `uv` and
+    `conda` are the paths of those programs.
     """
 
     markers: Mapping[str, str]
@@ -41,6 +40,9 @@ class HostFacts:
     threaded: bool
     executable: str
     ipykernel: str | None
+    base: str
+    uv: str | None = None
+    conda: str | None = None
 
     @property
     def python(self) -> tuple[int, int]:
@@ -55,7 +57,6 @@ class HostFacts:
             raise _odd(raw)
         try:
             libc, version = raw["libc"]
-            ipykernel = raw["ipykernel"]
             facts = cls(
                 markers={name: _text(raw["markers"][name]) for name in MARKER_NAMES},
                 platform=_text(raw["platform"]),
@@ -63,7 +64,10 @@ class HostFacts:
                 libc=(_text(libc), _text(version)),
                 threaded=raw["threaded"] is True,
                 executable=_text(raw["executable"]),
-                ipykernel=None if ipykernel is None else _text(ipykernel),
+                ipykernel=_text_or_none(raw["ipykernel"]),
+                base=_text(raw["base"]),
+                uv=_text_or_none(raw.get("uv")),
+                conda=_text_or_none(raw.get("conda")),
             )
             if facts.python < (3,):
                 raise ValueError("Python 2")
@@ -76,6 +80,10 @@ def _text(value: object) -> str:
     if isinstance(value, str) and len(value) <= MAX_TEXT:
         return value
     raise ValueError(f"no short text: {str(value)[:40]!r}")
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _odd(what: object) -> CloudMLError:
@@ -149,12 +157,12 @@ def download(
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-color"]
     argv += ["--progress-bar=off", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
     argv += [*options, "--dest", str(wheels), "-r", str(listed)]
-    code, output = _run(argv, cancelled)
-    if code:
-        found = _RULED_OUT.findall(output)
-        reason = found[-1] if found else output.strip()[-MAX_TEXT:]
+    done = child.run(argv, cancelled, DOWNLOAD_S)
+    if done.status:
+        found = _RULED_OUT.findall(done.err)
+        reason = found[-1] if found else (done.err + done.out).strip()[-MAX_TEXT:]
         raise NoEnvironment(
-            f"the packages for the host could not be downloaded here: {reason}",
+            f"the packages for the host could not be downloaded here: {child.plain(reason)}",
             code="no_wheels",
             hint="let this computer or the host reach a package index, "
             "or install ipykernel on the host and name its Python with --python PATH",
@@ -164,27 +172,3 @@ def download(
         for wheel in sorted(wheels.iterdir()):
             tar.add(wheel, wheel.name, recursive=False)
     return packages
-
-
-def _run(argv: Sequence[str], cancelled: threading.Event) -> tuple[int, str]:
-    """Run a program of this computer; its exit status and the end of what it said."""
-    with tempfile.TemporaryFile() as out:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        try:
-            waited = 0.0
-            while child.poll() is None:
-                if cancelled.wait(POLL_S):
-                    raise Cancelled("the download of packages was called off")
-                waited += POLL_S
-                if waited > DOWNLOAD_S:
-                    raise NoEnvironment(
-                        f"packages did not come within {DOWNLOAD_S:.0f} s",
-                        code="no_wheels",
-                        hint="is the network of this computer slow? Try again",
-                    )
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
-        out.seek(max(0, out.tell() - 20_000))
-        return child.returncode, out.read().decode(errors="replace")

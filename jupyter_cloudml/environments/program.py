@@ -1,4 +1,4 @@
-"""Runs host.py on a host and understands what it says."""
+"""Runs the programs of `host/` on a machine and understands what they say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ..errors import JSON, AgentError, Cancelled, LinkDown, NoEnvironment, NoSpace
+from ..errors import JSON, AgentError, Cancelled, Conflict, LinkDown, NoEnvironment, NoSpace
 from ..link.link import Link
 from ..link.process import Ended, Output, RemoteProcess
 
@@ -20,6 +20,14 @@ STOP_S = 10.0
 ORPHAN_S = 600.0  # a build that nobody waits for ends; the next one clears up after it
 MAX_LINE = 64 << 10
 MAX_REASON = 2000
+
+# What is sent for a verb, in the order in which the modules import each other.
+NEEDS = {
+    "shelf": ("say", "shelf"),
+    "facts": ("say", "shelf", "facts"),
+    "packages": ("say", "packages"),
+    "build": ("say", "shelf", "facts", "install", "build"),
+}
 
 Tell = Callable[[str], None]
 
@@ -34,7 +42,7 @@ class InstallerFailed(NoEnvironment):
 
 @dataclass(frozen=True)
 class Program:
-    """host.py on one host, run by the Python at `python`; `progress` and `log` hear what it says."""
+    """The programs of `host/` on one host, run by the Python at `python`; `progress` and `log` hear what they say."""
 
     link: Link
     python: str
@@ -45,9 +53,9 @@ class Program:
     def run(
         self, verb: str, arguments: dict[str, JSON], timeout: float, payload: bytes = b""
     ) -> dict[str, Any]:
-        """Run one verb and return the last event.
+        """Run one verb (`module.function`) and return the last event.
 
-        Raises InstallerFailed with the host's reason, NoSpace, Cancelled, LinkDown, and AgentError (`timeout`).
+        Raises InstallerFailed with the host's reason, NoSpace, Conflict (`in_use`), Cancelled, LinkDown, and AgentError (`timeout`).
         """
         process = self._start(verb, arguments, payload, timeout)
         events = Events(self.progress, self.log)
@@ -62,10 +70,10 @@ class Program:
         if self.link.state.phase != "up":
             raise LinkDown(f"the link to {self.link.machine} is down")
         argv = self._argv(verb)
-        self.link.run(argv, input=_input(arguments), timeout=timeout)
+        self.link.run(argv, input=_input(verb, arguments), timeout=timeout)
 
     def _argv(self, verb: str) -> list[str]:
-        read = f"import sys;exec(sys.stdin.buffer.read({len(_source())}))"
+        read = f"import sys;exec(sys.stdin.buffer.read({len(_source(verb))}))"
         return [self.python, "-I", "-c", read, verb]
 
     def _start(
@@ -83,7 +91,7 @@ class Program:
             if exc.code != "cannot_start":
                 raise
             raise InstallerFailed(exc.message) from exc
-        process.write(_input(arguments) + payload, timeout)
+        process.write(_input(verb, arguments) + payload, timeout)
         process.close_stdin()
         return process
 
@@ -120,6 +128,12 @@ class Program:
         if self.cancelled.is_set():
             raise self._not_done()
         path, reason = last.get("no_space"), last.get("failed")
+        if isinstance(last.get("in_use"), list):
+            raise Conflict(
+                f"{len(last['in_use'])} processes run in it on {self.link.machine}",
+                code="in_use",
+                hint="shut the kernels down first",
+            )
         if isinstance(path, str):
             free = last.get("free")
             raise no_space(self.link.machine, path[:500], free if isinstance(free, int) else 0)
@@ -142,7 +156,7 @@ def no_space(machine: str, path: str, free: int) -> NoSpace:
 
 
 class Events:
-    """Tells the log of host.py (its standard output) and its events (JSON lines on standard error) apart."""
+    """Tells the log of a program (its standard output) and its events (JSON lines on standard error) apart."""
 
     def __init__(self, progress: Tell, log: Tell) -> None:
         self.last: dict[str, Any] | None = None
@@ -184,9 +198,16 @@ def printable(text: str) -> str:
 
 
 @cache
-def _source() -> bytes:
-    return files("jupyter_cloudml.environments").joinpath("host.py").read_bytes()
+def _source(verb: str) -> bytes:
+    folder = files("jupyter_cloudml.environments").joinpath("host")
+
+    def text(name: str) -> str:
+        return folder.joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+    sources = [(name, text(name)) for name in (*NEEDS[verb.partition(".")[0]], "main")]
+    start = f"SOURCES = {sources!r}\nsys.exit(load().main(sys.argv[1]))\n"
+    return (text("loader") + start).encode()
 
 
-def _input(arguments: dict[str, JSON]) -> bytes:
-    return _source() + json.dumps(arguments).encode() + b"\n"
+def _input(verb: str, arguments: dict[str, JSON]) -> bytes:
+    return _source(verb) + json.dumps(arguments).encode() + b"\n"

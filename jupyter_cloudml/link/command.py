@@ -16,7 +16,7 @@ from typing import Literal
 
 from jupyter_cloudml.errors import UsageError
 
-NameKind = Literal["machine", "host", "user", "spec", "process"]
+NameKind = Literal["machine", "host", "user", "spec", "process", "environment"]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}"
@@ -27,6 +27,7 @@ _ALLOWED = {
     "user": re.compile(_NAME),
     "spec": re.compile(_NAME),
     "process": re.compile(_NAME),
+    "environment": re.compile(_NAME),
 }
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")
 _QUOTABLE = re.compile(r"[ -~]*")

@@ -16,7 +16,7 @@ from jupyter_cloudml.store import MachineRecord
 MAX_PREWARM = 4  # what an agent keeps ready of one key
 ASK_S = 15.0
 LOOK_S = 0.1  # how often a wait looks at the link
-SPECS_S = 120.0  # asks every Python of the host
+SPECS_S = 120.0  # reads many files, at the lowest priority
 
 Equipment: TypeAlias = tuple[object, ...]
 
@@ -92,8 +92,8 @@ def forget_python(link: Link, machine: MachineRecord) -> None:
 
 
 def host_specs(link: Link) -> JSON:
-    """Ask for the kernelspecs of the host; takes seconds. Raises LinkDown, AgentError."""
-    answer = ask_while_up(link, "specs", SPECS_S)
+    """Ask for the kernelspecs of the host. Raises LinkDown, AgentError."""
+    answer = ask_while_up(link, "specs", SPECS_S, pythons=False)
     return answer.get("specs") if isinstance(answer, dict) else None
 
 

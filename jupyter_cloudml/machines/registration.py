@@ -267,7 +267,8 @@ def finish_removal(fleet: Fleet, name: str) -> None:
     provider = fleet.provider(record)
     provider.terminate(record, threading.Event())
     fleet.part(name)
-    fleet.delete(name)
+    with suppress(NotFound):  # another process has just done the same
+        fleet.delete(name)
     if isinstance(provider, SSHProvider):
         _forget_key(fleet, provider.target(record))
 

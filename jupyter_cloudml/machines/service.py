@@ -25,6 +25,8 @@ from jupyter_cloudml.machines.equipment import (
     MAX_PREWARM,
     Kernelspecs,
     NoKernelspecs,
+    host_specs,
+    python_of,
 )
 from jupyter_cloudml.machines.fleet import Fleet
 from jupyter_cloudml.machines.model import (
@@ -213,6 +215,13 @@ class Machines:
         if self._fleet.links.find(name) is not None:
             self._fleet.poke(name)
         return self.get(name)
+
+    def renew_kernelspecs(self, name: str) -> None:
+        """Write the kernelspecs that a machine has now: something was built or removed there. Raises LinkDown, AgentError, NoFolder."""
+        link, record = self.link(name), self._store.machines.get(name)
+        self._fleet.kernelspecs.install(
+            name, record.label, host_specs(link), python_of(record) or ""
+        )
 
     # -- this process -----------------------------------------------------------------------------
 

@@ -207,10 +207,10 @@ def test_a_host_that_reaches_an_index_installs_from_it(
 ) -> None:
     """With pip's settings of the user there, and without anything being sent."""
     from jupyter_cloudml.environments import lock
-    from jupyter_cloudml.environments.builder import _facts
+    from jupyter_cloudml.environments.builder import facts_of
     from jupyter_cloudml.environments.program import Program, ignore
 
-    facts = _facts(Program(link, "/usr/bin/python3", ignore, ignore, threading.Event()))
+    facts = facts_of(Program(link, "/usr/bin/python3", ignore, ignore, threading.Event()))
     pins = lock.select(lock.shipped(), facts.markers)
     offline.download(pins, facts, tmp_path, threading.Event())
     folder = bare.root / "srv/index"

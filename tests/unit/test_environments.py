@@ -106,6 +106,7 @@ def facts(version: str = "3.11.2", platform: str = "linux-x86_64", **changes: An
     system = "Darwin" if str(platform).startswith("macosx") else "Linux"
     raw: dict[str, Any] = {
         "executable": "/usr/bin/python3",
+        "base": "/usr/bin/python3",
         "ipykernel": None,
         "markers": {
             "implementation_name": "cpython",
@@ -244,6 +245,8 @@ def test_a_system_without_wheels_is_said_to_be_so(host: HostFacts) -> None:
         {"platform": "x" * 5000},
         {"executable": ["python"]},
         {"ipykernel": 7},
+        {"base": None},
+        {"uv": 7},
         {"python_version": "three"},
         {"python_version": None},
     ],

@@ -163,6 +163,9 @@ def test_the_wheel_holds_everything_that_runs(archives: dict[str, set[str]]) -> 
         f"{data}/share/jupyter/labextensions/jupyter-cloudml/install.json",
         f"{data}/share/jupyter/labextensions/jupyter-cloudml/package.json",
     }
+    for image in ("cpu", "dask", "gpu"):
+        for file in ("environment.toml", "requirements.lock", "Dockerfile"):
+            expected.add(f"jupyter_cloudml/environments/images/{image}/{file}")
     prefixes = ("jupyter_cloudml/", "kernels/", "server_ext/")
     tracked = subprocess.run(
         ["git", "ls-files", "--", *prefixes], cwd=ROOT, capture_output=True, text=True, check=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jupyter_cloudml_server.handlers import (
+    environments,
     executions,
     kernels,
     machines,
@@ -25,6 +26,10 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (rf"/machines/{_ONE}/(start|stop|retry|check)", machines.MachineActionHandler),
     (rf"/machines/{_ONE}/gauges", machines.MachineGaugesHandler),
     (rf"/machines/{_ONE}/processes", machines.ProcessesHandler),
+    (rf"/machines/{_ONE}/environments", environments.EnvironmentsHandler),
+    (rf"/machines/{_ONE}/environments/{_ONE}", environments.EnvironmentHandler),
+    (rf"/machines/{_ONE}/drift", environments.DriftHandler),
+    (r"/images", environments.ImagesHandler),
     (r"/operations", operations.OperationsHandler),
     (rf"/operations/{_ONE}", operations.OperationHandler),
     (r"/kernels", kernels.KernelsHandler),

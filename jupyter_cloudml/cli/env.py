@@ -1,0 +1,161 @@
+"""`jupyter cloudml env …`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from jupyter_cloudml.cli import FAILED, render
+from jupyter_cloudml.cli.interrupt import cancellable
+from jupyter_cloudml.client import Client
+from jupyter_cloudml.environments import sources
+from jupyter_cloudml.environments.drift import Difference
+from jupyter_cloudml.environments.service import QUOTA, Built, Checked
+from jupyter_cloudml.errors import UsageError
+from jupyter_cloudml.machines.model import LOCAL
+
+ON = click.option("--on", metavar="NAME", default=LOCAL, show_default=True, help="The machine.")
+
+
+@click.group()
+def env() -> None:
+    """Build environments on machines from a lock, list them, compare them with this Python."""
+
+
+@env.command()
+@click.argument("source", required=False)
+@ON
+@click.option("--name", metavar="N", help="What it is called there; after its source if left out.")
+@click.option(
+    "--same", is_flag=True, help="The packages of this very Python, in place of a SOURCE."
+)
+@click.option("--without", multiple=True, metavar="PACKAGE", help="Leave this package out.")
+@click.option("--python", metavar="PATH", help="The Python there that it is made of.")
+@click.option("--upgrade", is_flag=True, help="Resolve anew what is not pinned.")
+@click.option(
+    "--quota",
+    metavar="GB",
+    type=click.FloatRange(min=0),
+    default=QUOTA / 1e9,
+    show_default=True,
+    help="What environments may take there; those not used for longest go first.",
+)
+@click.option("--log", "show_log", is_flag=True, help="Show what the resolver and installer say.")
+@render.json_option
+def build(
+    source: str | None,
+    on: str,
+    name: str | None,
+    same: bool,
+    without: tuple[str, ...],
+    python: str | None,
+    upgrade: bool,
+    quota: float,
+    show_log: bool,
+    as_json: bool,
+) -> None:
+    """Build an environment from SOURCE on a machine, once for each lock, and offer it as a kernel.
+
+    SOURCE is requirements.txt, pyproject.toml (with uv.lock, as it is locked there), environment.yml, a folder with one of them, or
+    image:cpu, image:gpu, image:dask. ipykernel is always in it.
+    """
+    if (source is None) != same:
+        raise UsageError("give a SOURCE or --same", hint="see: jupyter cloudml env build --help")
+    wanted = sources.find(source) if source is not None else sources.same()
+    title = f"{name or wanted.name} on {on}"
+    with Client() as client, cancellable() as cancelled, render.Progress(title) as progress:
+        done = client.environments.build(
+            wanted,
+            on,
+            name=name,
+            python=python,
+            leave_out=without,
+            upgrade=upgrade,
+            quota=int(quota * 1e9),
+            progress=progress.tell,
+            log=render.say if show_log else lambda line: None,
+            cancelled=cancelled,
+        )
+    _show_built(done, as_json)
+
+
+@env.command("list")
+@ON
+@render.json_option
+def list_(on: str, as_json: bool) -> None:
+    """List the environments on a machine, the last used first."""
+    with Client() as client:
+        found = client.environments.list(on)
+    if as_json:
+        render.show_json({"machine": on, "environments": [each.to_dict() for each in found]})
+        return
+    rows = [
+        [
+            ", ".join(each.names) or each.key,
+            each.python,
+            str(each.packages or ""),
+            render.size(each.bytes),
+            render.age(each.used_ms),
+            each.source or "ipykernel, made by itself",
+            "in use" if each.in_use else "",
+        ]
+        for each in found
+    ]
+    columns = ["name", "python", "packages", "size", "used", "from", ""]
+    render.table(columns, rows, f"no environments on {on}")
+
+
+@env.command()
+@ON
+@click.option("--env", "name", metavar="N", help="The environment; else what kernels there run on.")
+@render.json_option
+def check(on: str, name: str | None, as_json: bool) -> int:
+    """Compare an environment on a machine with the Python that this command runs on.
+
+    Another Python minor, and another version of ipykernel, cloudpickle, distributed or msgpack, is an error, and the exit status is 1.
+    """
+    with Client() as client:
+        found = client.environments.check(on, name)
+    if as_json:
+        render.show_json(found.to_dict())
+    else:
+        _show_checked(found)
+    return FAILED if found.errors else 0
+
+
+@env.command()
+@click.argument("name")
+@ON
+def remove(name: str, on: str) -> None:
+    """Delete the environment NAME (or its key) from a machine, unless something runs in it."""
+    with Client() as client:
+        client.environments.remove(on, name)
+    click.echo(f"removed {name} from {on}")
+
+
+def _show_built(done: Built, as_json: bool) -> None:
+    if as_json:
+        render.show_json(done.to_dict())
+        return
+    what = "built" if done.made else "was there already"
+    click.echo(f"{done.name} on {done.machine}: {what}, {done.packages} packages")
+    click.echo(done.python_path)
+    if done.evicted:
+        click.echo(f"{len(done.evicted)} not used for long were deleted to keep to the quota")
+
+
+def _show_checked(found: Checked) -> None:
+    rows = [_cells(each) for each in found.differences]
+    render.table(["", "package", "here", "there"], rows, "no differences")
+    for each in found.changed:
+        click.echo(
+            f"changed by hand since it was built: {each.name} {each.here or 'not locked'} → {each.there or 'gone'}"
+        )
+    if found.errors:
+        render.say(f"make equal: jupyter cloudml env build --same --on {found.machine}")
+
+
+def _cells(each: Difference) -> Sequence[str]:
+    level = "fail" if each.is_error else ""
+    return [level, each.name, each.here or "–", each.there or "–"]

@@ -1,0 +1,309 @@
+"""The folder of this user's environments: what stands in it, under which names, and what goes when it grows too large.
+
+`<key>/` an environment, whole when it has READY; `<key>.lock`; `names/<name>` a link to one; `<key>.new-*` a build, `<key>.gone-*` one that is being
+deleted, `<key>.packages-*` what was sent for one; `tools/<name>/` programs that were sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+from typing import IO, Any
+
+from .say import Failed, InUse, say, told
+
+MANIFEST = "environment.json"
+DAY_S = 86400.0
+_LEFT = re.compile(r"([0-9a-f]{16}|uv)(?:\.(new|gone|packages)-[0-9a-f]+)?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def cache_folder() -> str:
+    """The folder of this user's environments."""
+    return os.path.join(os.path.expanduser("~"), ".cache", "jupyter-cloudml", "env")
+
+
+def place(name: str) -> str:
+    """The path of an entry in it."""
+    if not _NAME.fullmatch(name):
+        raise Failed(f"{name!r:.100} is no name of an environment")
+    return os.path.join(cache_folder(), name)
+
+
+def tools() -> list[str]:
+    """The folders of the programs that were sent."""
+    return sorted(glob.glob(os.path.join(glob.escape(cache_folder()), "tools", "*")), reverse=True)
+
+
+def private_folder(path: str) -> None:
+    """Make a folder and its parents, for this user alone."""
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise told(exc, path) from exc
+
+
+def put(name: str, offset: int) -> None:
+    """Write the rest of standard input into a file at `offset`; a piece that comes twice changes nothing."""
+    private_folder(cache_folder())
+    path = place(name)
+    try:
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            file.seek(offset)
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as exc:
+        raise told(exc, path) from exc
+    say(ready=path)
+
+
+def drop(name: str) -> None:
+    """Delete a file that was put."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(place(name))
+
+
+# -- locks and names -------------------------------------------------------------------------------
+
+
+def locked(key: str, wait: bool = True) -> IO[str] | None:
+    """Take the lock of one environment; it is given back when the file is closed, or when this process ends. None: others have it."""
+    path = place(key) + ".lock"
+    try:
+        lock = open(path, "w")  # noqa: SIM115 - the caller closes it
+    except OSError as exc:
+        raise told(exc, path) from exc
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            lock.close()
+            return None
+        say(step="waiting for another build of the same environment")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def is_ready(key: str) -> bool:
+    """Whether an environment is whole."""
+    return os.path.exists(os.path.join(place(key), "READY"))
+
+
+def python_of(key: str) -> str:
+    """Its Python."""
+    return os.path.join(place(key), "bin", "python")
+
+
+def names() -> dict[str, str]:
+    """The keys of the names."""
+    found = {}
+    for path in glob.glob(os.path.join(glob.escape(cache_folder()), "names", "*")):
+        with contextlib.suppress(OSError):
+            found[os.path.basename(path)] = os.path.basename(os.readlink(path))
+    return found
+
+
+def give_name(name: str, key: str) -> bool:
+    """Have a name mean this environment, by one rename; False when it did already."""
+    if names().get(name) == key:
+        return False
+    folder = os.path.join(cache_folder(), "names")
+    private_folder(folder)
+    if not _NAME.fullmatch(name):
+        raise Failed(f"{name!r:.100} is no name for an environment")
+    beside = os.path.join(cache_folder(), f"{key}.new-{secrets.token_hex(4)}")
+    try:
+        os.symlink(os.path.join(os.pardir, key), beside)
+        os.replace(beside, os.path.join(folder, name))
+    except OSError as exc:
+        raise told(exc, beside) from exc
+    return True
+
+
+def use(key: str, name: str | None) -> None:
+    """Say whether an environment stands ready; it counts as used now, and has the name from now on."""
+    if not is_ready(key):
+        say(missing=key)
+        return
+    used = os.path.join(place(key), "USED")
+    with contextlib.suppress(OSError), open(used, "w"):  # a full disk is no reason not to use it
+        pass
+    say(ready=python_of(key), renamed=bool(name) and give_name(str(name), key))
+
+
+# -- what there is ---------------------------------------------------------------------------------
+
+
+def size_of(path: str) -> int:
+    """The bytes on the disk of all that is in a folder."""
+    total = 0
+    waiting = [path]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+    return total
+
+
+def used_at(key: str) -> float:
+    """When it was last used, as far as can be seen: a Python that starts reads its pyvenv.cfg."""
+    times = [0.0]
+    for name, stamp in (("USED", "st_mtime"), ("READY", "st_mtime"), ("pyvenv.cfg", "st_atime")):
+        with contextlib.suppress(OSError):
+            times.append(getattr(os.stat(os.path.join(place(key), name)), stamp))
+    return max(times)
+
+
+def manifest(key: str) -> dict[str, Any]:
+    """What was noted when it was built; empty for the plain one with ipykernel."""
+    try:
+        with open(os.path.join(place(key), MANIFEST)) as file:
+            noted = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def keys() -> list[str]:
+    """The keys of the environments that are whole."""
+    try:
+        found = os.listdir(cache_folder())
+    except FileNotFoundError:
+        return []
+    return sorted(key for key in found if re.fullmatch("[0-9a-f]{16}", key) and is_ready(key))
+
+
+def list_all() -> None:
+    """Say what there is."""
+    named = names()
+    say(
+        environments=[
+            {
+                **manifest(key),
+                "key": key,
+                "names": sorted(name for name, meant in named.items() if meant == key),
+                "python_path": python_of(key),
+                "bytes": size_of(place(key)),
+                "used_ms": int(used_at(key) * 1000),
+                "in_use": bool(processes_in(key)),
+            }
+            for key in keys()
+        ]
+    )
+
+
+def lock_of(key: str) -> None:
+    """Say what an environment was built from."""
+    try:
+        with open(os.path.join(place(key), "lock.txt")) as file:
+            say(lock=file.read())
+    except OSError:
+        say(lock="")
+
+
+# -- deleting --------------------------------------------------------------------------------------
+
+
+def processes_in(key: str) -> list[int]:
+    """The processes of this user that run in an environment: started from it, or with a library of it loaded."""
+    known = {place(key), os.path.realpath(place(key))}
+    inside = [os.fsencode(os.path.join(path, "")) for path in known]
+    found = []
+    for folder in glob.glob("/proc/[0-9]*"):
+        with contextlib.suppress(OSError):
+            for name in ("cmdline", "maps"):
+                with open(os.path.join(folder, name), "rb") as file:
+                    text = file.read()
+                if any(path in text for path in inside):
+                    found.append(int(os.path.basename(folder)))
+                    break
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def delete(key: str) -> None:
+    """Take an environment away, and its names; its lock is held."""
+    for name, meant in names().items():
+        if meant == key:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(cache_folder(), "names", name))
+    gone = f"{place(key)}.gone-{secrets.token_hex(4)}"
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(place(key), gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove(name: str) -> None:
+    """Take a name away, and with its last one the environment, or that of a key with all its names, unless something runs in it."""
+    named = names()
+    key = named.get(name, name)
+    if key not in keys():
+        say(missing=name)
+        return
+    if list(named.values()).count(key) > 1 and name in named:
+        os.unlink(os.path.join(cache_folder(), "names", name))
+        say(removed=name)
+        return
+    with locked(key) or contextlib.nullcontext():
+        running = processes_in(key)
+        if running:
+            raise InUse(running)
+        delete(key)
+    say(removed=key)
+
+
+def make_room(quota: int, keep: str) -> list[str]:
+    """Delete what was not used for longest until the rest is within the quota; never what is in use, nor what no lock was built into."""
+    sizes = {key: size_of(place(key)) for key in keys() if manifest(key)}
+    over = sum(sizes.values()) - quota
+    gone = []
+    for key in sorted(sizes, key=used_at):
+        if over <= 0:
+            break
+        if key == keep or processes_in(key):
+            continue
+        lock = locked(key, wait=False)
+        if lock is None:
+            continue
+        with lock:
+            delete(key)
+        over -= sizes[key]
+        gone.append(key)
+    return gone
+
+
+def clear_up(own: str) -> None:
+    """Delete what killed builds have left; the lock of `own` is held."""
+    for name in os.listdir(cache_folder()):
+        match = _LEFT.fullmatch(name)
+        if not match:
+            continue
+        key, kind = match[1], match[2]
+        path = os.path.join(cache_folder(), name)
+        if kind is None and is_ready(key):
+            continue
+        if kind == "packages":  # of a build that may only be about to begin
+            with contextlib.suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > DAY_S:
+                    os.unlink(path)
+            continue
+        lock = None if key == own else locked(key, wait=False)
+        if lock is None and key != own:
+            continue
+        with lock or contextlib.nullcontext():
+            if os.path.islink(path):
+                os.unlink(path)
+            elif kind is not None or not is_ready(key):  # again, under the lock
+                shutil.rmtree(path, ignore_errors=True)
