@@ -28,6 +28,8 @@ export function applies(command: string, machine: IMachine): boolean {
       return machine.provider !== 'local';
     case CommandIDs.copyAddress:
       return Boolean(machine.address);
+    case CommandIDs.buildEnvironment:
+      return machine.state === 'running';
     case CommandIDs.openNotebook:
       return machine.state === 'running' || machine.state === 'stopped';
     default:
@@ -44,6 +46,7 @@ export const ROW_MENU: ReadonlyArray<string | null> = [
   CommandIDs.retryMachine,
   CommandIDs.checkMachine,
   null,
+  CommandIDs.buildEnvironment,
   CommandIDs.changeMachine,
   CommandIDs.copyAddress,
   CommandIDs.removeMachine

@@ -2,7 +2,10 @@ import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
 import {
+  IBuild,
+  IDrift,
   IErrorBody,
+  IImage,
   IKernel,
   IKernelGauges,
   IMachine,
@@ -87,6 +90,20 @@ export class CloudMLClient {
   /** The form that adds a machine. */
   machineForm(): Promise<IMachineForm> {
     return this._get('machines/schema');
+  }
+
+  async images(): Promise<ReadonlyArray<IImage>> {
+    return (await this._get<{ images: IImage[] }>('images')).images;
+  }
+
+  /** Begin to build an environment on a machine. */
+  buildEnvironment(machine: string, build: IBuild): Promise<IOperation> {
+    return this._begin('POST', `${machinePath(machine)}/environments`, build);
+  }
+
+  /** Compare what kernels of a machine run on with the server's Python; the machine is asked. */
+  drift(machine: string): Promise<IDrift> {
+    return this._get(`${machinePath(machine)}/drift`);
   }
 
   async machineGauges(name: string): Promise<IMachineGauges> {

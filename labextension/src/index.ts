@@ -4,6 +4,7 @@ import { addPlugin } from './add';
 import { checkPlugin } from './check';
 import { commandsPlugin } from './commands';
 import { modelPlugin, notebookPlugin, settingsPlugin } from './core';
+import { environmentsPlugin } from './environments';
 import { noticesPlugin } from './notebook/notices';
 import { panelPlugin } from './panel';
 import { pickerPlugin } from './picker';
@@ -24,6 +25,7 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   pickerPlugin,
   addPlugin,
   checkPlugin,
+  environmentsPlugin,
   noticesPlugin,
   statusPlugin,
   restorePlugin,

@@ -33,6 +33,7 @@ export namespace CommandIDs {
   export const removeMachine = 'cloudml:remove-machine';
   export const openNotebook = 'cloudml:open-notebook';
   export const changeMachine = 'cloudml:change-machine';
+  export const buildEnvironment = 'cloudml:build-environment';
   export const copyAddress = 'cloudml:copy-address';
   export const cancelStart = 'cloudml:cancel-start';
 }

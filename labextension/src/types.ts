@@ -139,6 +139,34 @@ export interface ISuggestion {
   readonly source: string;
 }
 
+/** An environment that comes with the project; it is built as `image:<name>`. */
+export interface IImage {
+  readonly name: string;
+  readonly title: string;
+}
+
+/** What an environment is to be built from: a source, or `same` as the server's Python. */
+export interface IBuild {
+  readonly source?: string;
+  readonly same?: boolean;
+  readonly name?: string;
+}
+
+/** One package, or Python itself, at two versions; null where it is missing. */
+export interface IDifference {
+  readonly name: string;
+  readonly here: string | null;
+  readonly there: string | null;
+  readonly level: 'error' | 'note';
+}
+
+/** How an environment on a machine compares with the server's Python. */
+export interface IDrift {
+  readonly machine: string;
+  readonly errors: number;
+  readonly differences: ReadonlyArray<IDifference>;
+}
+
 /** A JSON schema of the body of POST machines, and hints for showing it as a form. */
 export interface IMachineForm {
   readonly schema: JSONObject;

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from .lab import Lab
 from .view import View
@@ -115,6 +115,54 @@ def test_settings_of_a_machine_are_changed(view: View, lab: Lab) -> None:
     before = {"label": "This machine", "cull_idle_s": None, "prewarm": 0}
     lab.request("PATCH", "cloudml/api/v1/machines/local", before)
     expect(view.row("local")).to_contain_text("This machine", timeout=30_000)
+
+
+def build_dialog(view: View) -> Locator:
+    view.panel().get_by_role("button", name="Actions for This machine").click()
+    view.page.get_by_role("menuitem", name="Build environment…").click()
+    return view.page.get_by_role("dialog", name="Build an environment on This machine")
+
+
+def test_an_environment_is_built_and_offered(view: View, lab: Lab) -> None:
+    dialog = build_dialog(view)
+    expect(dialog).to_contain_text("Kernels there have the packages of this server now.")
+    source = dialog.get_by_label("From", exact=True)
+    expect(source.get_by_role("option")).to_contain_text(["packages of this server", "cpu", "dask"])
+    source.select_option("a file or folder…")
+    dialog.get_by_label("Path on the server").fill("/no/such/requirements.txt")
+    assert view.axe(".jp-Dialog") == []
+    view.picture("environment")
+    dialog.get_by_role("button", name="Build").click()
+    expect(view.page.get_by_text("there is no file /no/such/requirements.txt")).to_be_visible()
+
+    impossible = lab.root / "requirements.txt"
+    impossible.write_text("six>1000\n")
+    dialog = build_dialog(view)
+    dialog.get_by_label("From", exact=True).select_option("a file or folder…")
+    dialog.get_by_label("Path on the server").fill(str(impossible))
+    dialog.get_by_role("button", name="Build").click()
+    failure = view.page.get_by_text("the packages cannot be resolved")
+    expect(failure).to_be_visible(timeout=60_000)
+    view.page.get_by_role("button", name="Show log").click()
+    log = view.page.get_by_role("dialog", name="Environment on This machine")
+    expect(log).to_contain_text("six>1000")
+    log.get_by_role("button", name="Close").click()
+
+    impossible.write_text("six==1.17.0\n")
+    dialog = build_dialog(view)
+    dialog.get_by_label("From", exact=True).select_option("a file or folder…")
+    dialog.get_by_label("Path on the server").fill(str(impossible))
+    dialog.get_by_label("Name", exact=True).fill("demo")
+    dialog.get_by_role("button", name="Build").click()
+    ready = view.page.get_by_text("demo is ready on This machine: choose it as a kernel")
+    expect(ready).to_be_visible(timeout=90_000)
+    lab.notebook("built.ipynb", [COUNT])
+    view.open_notebook("built.ipynb")
+    view.machine_button.click()
+    option = view.page.get_by_role("option").filter(has_text="[demo]")
+    expect(option).to_be_visible()
+    view.page.keyboard.press("Escape")
+    lab.request("DELETE", "cloudml/api/v1/machines/local/environments/demo")
 
 
 def test_check_shows_each_step(view: View) -> None:
