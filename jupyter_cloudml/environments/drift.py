@@ -17,7 +17,6 @@ from packaging.utils import canonicalize_name
 
 from ..errors import JSON, ProtocolError
 from .host.packages import folders, found_in
-from .lock import Pin
 
 MUST_AGREE = ("cloudpickle", "distributed", "ipykernel", "msgpack")
 PYTHON = "python"
@@ -101,16 +100,6 @@ def compare(here: Packages, there: Packages) -> list[Difference]:
             is_error = name in MUST_AGREE and None not in (one, other)
             found.append(Difference(name, one, other, is_error))
     return sorted(found, key=lambda each: not each.is_error)
-
-
-def changed_since(pins: Iterable[Pin], there: Packages) -> list[Difference]:
-    """Return what was installed, changed or removed by hand since a lock was built; `here` is what the lock says."""
-    locked = {pin.name: pin.version for pin in pins}
-    return [
-        Difference(name, locked.get(name), there.versions.get(name), False)
-        for name in sorted({*locked, *there.versions})
-        if locked.get(name) != there.versions.get(name)
-    ]
 
 
 def _minor(version: str) -> list[str]:

@@ -18,7 +18,8 @@ from ..link.process import Ended, Output, RemoteProcess
 LOOK_S = 0.2
 STOP_S = 10.0
 ORPHAN_S = 600.0  # a build that nobody waits for ends; the next one clears up after it
-MAX_LINE = 64 << 10
+MAX_LINE = 64 << 10  # of the log
+MAX_EVENT = 1 << 20  # the packages of a large environment are tens of kilobytes
 MAX_REASON = 2000
 
 # What is sent for a verb, in the order in which the modules import each other.
@@ -165,11 +166,12 @@ class Events:
         self._odd: list[str] = []
 
     def take(self, said: Output) -> None:
-        """Take a piece of output; what goes beyond 64 KB of a line is dropped."""
+        """Take a piece of output; what goes beyond the longest line is dropped."""
+        longest = MAX_EVENT if said.stderr else MAX_LINE
         lines = (self._rest[said.stderr] + said.data).split(b"\n")
-        self._rest[said.stderr] = lines.pop()[:MAX_LINE]
+        self._rest[said.stderr] = lines.pop()[:longest]
         for line in lines:
-            text = line[:MAX_LINE].decode(errors="replace").strip()
+            text = line[:longest].decode(errors="replace").strip()
             if said.stderr:
                 self._event(text)
             elif text:

@@ -14,7 +14,7 @@ from . import conda, lock, probe
 from .build_log import LogFile
 from .builder import Builder, facts_of, python_named
 from .built import Environment, parse_list
-from .drift import Difference, Packages, changed_since, compare
+from .drift import Difference, Packages, compare
 from .offline import HostFacts
 from .program import InstallerFailed, Program, Tell, ignore
 from .resolver import Resolver
@@ -208,9 +208,9 @@ class Environments:
         there = Packages.parse(program.run("packages.scan", {}, ASK_S).get("scanned"))
         changed: Sequence[Difference] = ()
         if found is not None and found.source:
-            text = self._program(machine).run("shelf.lock_of", {"key": found.key}, ASK_S)
-            pins = lock.parse(str(text.get("lock")))  # none, of an environment of conda's
-            changed = changed_since(pins, there) if pins else ()
+            told = self._program(machine).run("shelf.locked_in", {"key": found.key}, ASK_S)
+            locked = Packages.parse({"python": there.python, "packages": told.get("locked")})
+            changed = compare(locked, there) if locked.versions else ()
         differences = compare(Packages.here(), there)
         return Checked(machine, name or "", python, tuple(differences), tuple(changed))
 

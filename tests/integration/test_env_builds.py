@@ -22,14 +22,14 @@ from jupyter_client.manager import KernelManager
 from liveserver import places, thread_server
 from uv import find_uv_bin
 
-from jupyter_cloudml.environments import lock, offline, sources
+from jupyter_cloudml.environments import images, lock, offline, sources
 from jupyter_cloudml.environments.offline import HostFacts
 from jupyter_cloudml.environments.resolver import Resolver
 from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml.environments.sources import Locker
 from jupyter_cloudml.errors import Cancelled, Conflict, NoEnvironment, NoSpace
 from jupyter_cloudml.link.carrier import SSHTarget
-from jupyter_cloudml_kernels import specs
+from jupyter_cloudml_kernels import launching, specs
 
 from .kernels import own_machines
 from .test_cli import Home, home  # noqa: F401 - the fixture
@@ -146,6 +146,7 @@ def test_an_environment_is_built_once_offered_used_and_removed(
     kernel = KernelManager(kernel_name=spec)
     assert kernel.kernel_spec is not None
     assert kernel.kernel_spec.argv[0] == first.python_path
+    assert launching.is_plain(kernel.kernel_spec.argv) and not kernel.kernel_spec.env, "kept ready"
     kernel.start_kernel()
     client = kernel.client()
     try:
@@ -305,6 +306,32 @@ def test_without_internet_and_uv_both_are_sent(
     assert home.json("env", "list", "--on", "box")["environments"] == []
     names = {path.name for path in home.kernels.iterdir()}
     assert names == {"cloudml-box"}
+
+
+def test_the_image_for_cpus_builds_and_is_what_its_lock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this computer, from uv's cache as far as that has the packages."""
+    uv = find_uv_bin()
+    asked = [uv, "cache", "dir"]
+    cache = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20)
+    monkeypatch.setenv("UV_CACHE_DIR", cache.stdout.strip())
+    monkeypatch.setenv("PATH", f"{Path(uv).parent}:{os.environ['PATH']}")
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with own_machines(tmp_path / "own") as machines:
+        environments = Environments(tmp_path / "kept", machines)
+        done = environments.build(sources.find("image:cpu"), "local")
+        assert done.python_path.startswith(str(tmp_path / "home"))
+        code = "import ipykernel, ipywidgets, matplotlib, numpy, pandas, sklearn; print(numpy.__version__)"
+        ran = machines.link("local").run([done.python_path, "-c", code])
+        locked = {
+            pin.version
+            for pin in lock.parse(images.get("cpu").lock.read_text())
+            if pin.name == "numpy"
+        }
+        assert ran.stdout.decode().strip() in locked, ran
+        assert environments.check("local", "cpu").changed == ()
 
 
 CONDA = """\

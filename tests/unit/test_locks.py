@@ -303,16 +303,6 @@ def test_each_of_those_is_an_error(name: str) -> None:
     assert found.is_error and found.to_dict()["level"] == "error"
 
 
-def test_what_was_changed_since_a_lock_is_named() -> None:
-    pins = [lock.Pin("a", "1", "", (A,)), lock.Pin("b", "1", "", (A,))]
-    there = Packages("3.11", {"a": "2", "c": "1"})
-    assert [(d.name, d.here, d.there) for d in drift.changed_since(pins, there)] == [
-        ("a", "1", "2"),
-        ("b", "1", None),
-        ("c", None, "1"),
-    ]
-
-
 def test_the_scan_sees_what_the_slow_way_sees() -> None:
     from importlib.metadata import distributions
 

@@ -140,6 +140,17 @@ def test_what_killed_builds_have_left_goes_and_what_is_being_built_stays(root: P
     assert kept == {NEW, f"{PLAIN}.new-0c", fresh.name}
 
 
+def test_the_versions_of_a_lock_are_told_without_its_digests(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = environment(root, OLD, 1000)
+    (folder / "lock.txt").write_text("a==1 \\\n    --hash=sha256:00\nb-c==2.0+cpu\n")
+    shelf.locked_in(OLD)
+    assert said(capsys) == {"locked": {"a": "1", "b-c": "2.0+cpu"}}
+    shelf.locked_in(NEW)
+    assert said(capsys) == {"locked": {}}
+
+
 def test_the_list_says_what_there_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shelf.list_all()
     assert said(capsys) == {"environments": []}

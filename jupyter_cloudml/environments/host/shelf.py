@@ -205,13 +205,15 @@ def list_all() -> None:
     )
 
 
-def lock_of(key: str) -> None:
-    """Say what an environment was built from."""
-    try:
-        with open(os.path.join(place(key), "lock.txt")) as file:
-            say(lock=file.read())
-    except OSError:
-        say(lock="")
+def locked_in(key: str) -> None:
+    """Say what an environment was built from: the version of each package. Nothing, for one of conda's."""
+    found = {}
+    with contextlib.suppress(OSError), open(os.path.join(place(key), "lock.txt")) as file:
+        for line in file:
+            name, pinned, version = line.partition("==")
+            if pinned:
+                found[name] = version.split()[0]
+    say(locked=found)
 
 
 # -- deleting --------------------------------------------------------------------------------------
