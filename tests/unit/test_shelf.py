@@ -82,9 +82,14 @@ def test_only_a_whole_environment_is_used(root: Path, capsys: pytest.CaptureFixt
     assert shelf.used_at(OLD) > 1000
     shelf.use(OLD, "digits")
     assert said(capsys)["renamed"] is False
-    (folder / "READY").unlink()
+    (folder / "READY").rename(folder / "NOT")
     shelf.use(OLD, None)
     assert said(capsys) == {"missing": OLD}
+    (folder / "NOT").rename(folder / "READY")
+    (folder / "bin/python").unlink()
+    (folder / "bin/python").symlink_to("/no/such/python")
+    shelf.use(OLD, None)
+    assert said(capsys) == {"missing": OLD}, "the system has another Python by now"
 
 
 def test_the_least_used_go_first_and_never_what_is_in_use(

@@ -92,8 +92,8 @@ def locked(key: str, wait: bool = True) -> IO[str] | None:
 
 
 def is_ready(key: str) -> bool:
-    """Whether an environment is whole."""
-    return os.path.exists(os.path.join(place(key), "READY"))
+    """Whether an environment is whole, and the Python that it was made of is still there."""
+    return os.path.exists(os.path.join(place(key), "READY")) and os.path.exists(python_of(key))
 
 
 def python_of(key: str) -> str:
@@ -188,7 +188,7 @@ def keys() -> list[str]:
 
 def list_all() -> None:
     """Say what there is."""
-    named = names()
+    named, used = names(), running()
     say(
         environments=[
             {
@@ -198,7 +198,7 @@ def list_all() -> None:
                 "python_path": python_of(key),
                 "bytes": size_of(place(key)),
                 "used_ms": int(used_at(key) * 1000),
-                "in_use": bool(processes_in(key)),
+                "in_use": key in used,
             }
             for key in keys()
         ]
@@ -219,20 +219,22 @@ def locked_in(key: str) -> None:
 # -- deleting --------------------------------------------------------------------------------------
 
 
-def processes_in(key: str) -> list[int]:
-    """The processes of this user that run in an environment: started from it, or with a library of it loaded."""
-    known = {place(key), os.path.realpath(place(key))}
-    inside = [os.fsencode(os.path.join(path, "")) for path in known]
-    found = []
+def running() -> dict[str, list[int]]:
+    """The environments in use, with the processes of this user that were started from one or have a library of it loaded."""
+    roots = {cache_folder(), os.path.realpath(cache_folder())}
+    inside = re.compile(
+        b"(?:%s)/([0-9a-f]{16})/" % b"|".join(re.escape(os.fsencode(r)) for r in roots)
+    )
+    found: dict[str, list[int]] = {}
     for folder in glob.glob("/proc/[0-9]*"):
-        with contextlib.suppress(OSError):
-            for name in ("cmdline", "maps"):
-                with open(os.path.join(folder, name), "rb") as file:
-                    text = file.read()
-                if any(path in text for path in inside):
-                    found.append(int(os.path.basename(folder)))
-                    break
-    return [pid for pid in found if pid != os.getpid()]
+        pid = int(os.path.basename(folder))
+        text = b""
+        for name in ("cmdline", "maps"):
+            with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+                text += file.read()
+        for key in set(inside.findall(text)) if pid != os.getpid() else ():
+            found.setdefault(key.decode(), []).append(pid)
+    return found
 
 
 def delete(key: str) -> None:
@@ -259,9 +261,9 @@ def remove(name: str) -> None:
         say(removed=name)
         return
     with locked(key) or contextlib.nullcontext():
-        running = processes_in(key)
-        if running:
-            raise InUse(running)
+        inside = running().get(key)
+        if inside:
+            raise InUse(inside)
         delete(key)
     say(removed=key)
 
@@ -270,11 +272,12 @@ def make_room(quota: int, keep: str) -> list[str]:
     """Delete what was not used for longest until the rest is within the quota; never what is in use, nor what no lock was built into."""
     sizes = {key: size_of(place(key)) for key in keys() if manifest(key)}
     over = sum(sizes.values()) - quota
-    gone = []
+    gone: list[str] = []
+    used = running() if over > 0 else {}
     for key in sorted(sizes, key=used_at):
         if over <= 0:
             break
-        if key == keep or processes_in(key):
+        if key == keep or key in used:
             continue
         lock = locked(key, wait=False)
         if lock is None:
