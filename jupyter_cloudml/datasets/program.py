@@ -9,7 +9,17 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ..errors import JSON, AgentError, Cancelled, CloudMLError, NoSpace, NotFound, ProtocolError
+from ..errors import (
+    JSON,
+    AgentError,
+    Busy,
+    Cancelled,
+    CloudMLError,
+    Conflict,
+    NoSpace,
+    NotFound,
+    ProtocolError,
+)
 from ..link.link import Link
 from ..link.process import Ended, LinkChange, Output, RemoteProcess
 from .errors import DataError
@@ -132,6 +142,11 @@ def failure(machine: str, code: str, message: str) -> CloudMLError:
         return NoSpace(f"no space left on {machine}: {message}", hint="free some space there")
     if code == "not_found":
         return NotFound(f"{message} on {machine}", hint="see `jupyter cloudml data list`")
+    if code == "pinned":
+        hint = "unpin some, or give the cache more"
+        return Conflict(f"{message} on {machine}", code=code, hint=hint)
+    if code == "busy":
+        return Busy(f"{machine}: {message}", hint="wait for it")
     if code == "endpoint_unreachable":
         return DataError(
             f"{machine} cannot reach the S3 service: {message}",

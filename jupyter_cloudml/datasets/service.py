@@ -94,16 +94,7 @@ class Datasets:
         Files that could not be had are in the answer. Raises UsageError, NotFound, DataError, NoSpace, Busy, Cancelled, LinkDown, and why the
         machine cannot be reached.
         """
-        upward = is_address(target)
-        if upward == is_address(source):
-            raise UsageError(
-                "one of the two must be in S3, and the other a folder",
-                hint="write s3://BUCKET/PREFIX for the one in S3",
-            )
-        address = Address.parse(target if upward else source)
-        folder = source if upward else target
-        if not folder or "\0" in folder or len(folder) > MAX_TEXT:
-            raise UsageError("that is no folder", code="bad_path")
+        upward, address, folder = directed(source, target)
         kind: type[Sync] = Send if upward else Fetch
         with self._alone(machine, folder) as installation:
             endpoint = self._endpoint(asked or Asked())
@@ -181,6 +172,20 @@ class Datasets:
                 name = secrets.token_hex(8)
                 write_private(file, name.encode())
                 return name
+
+
+def directed(source: str, target: str) -> tuple[bool, Address, str]:
+    """Return whether a sync goes to S3, its prefix and its folder. Raises UsageError."""
+    upward = is_address(target)
+    if upward == is_address(source):
+        raise UsageError(
+            "one of the two must be in S3, and the other a folder",
+            hint="write s3://BUCKET/PREFIX for the one in S3",
+        )
+    folder = source if upward else target
+    if not folder or "\0" in folder or len(folder) > MAX_TEXT:
+        raise UsageError("that is no folder", code="bad_path")
+    return upward, Address.parse(target if upward else source), folder
 
 
 def _dataset(machine: str, told: dict[str, Any]) -> Dataset:

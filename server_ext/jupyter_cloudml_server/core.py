@@ -12,6 +12,7 @@ from jupyter_events import EventLogger
 import jupyter_cloudml
 from jupyter_cloudml.clock import SystemClock
 from jupyter_cloudml.config import Config
+from jupyter_cloudml.datasets.service import Datasets
 from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.machines.operations import Operations
@@ -20,6 +21,7 @@ from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import executions, machines, provisioner, specs
 from jupyter_cloudml_kernels.running import KernelView
 from jupyter_cloudml_server.calls import CallPool
+from jupyter_cloudml_server.datasets import DatasetCalls
 from jupyter_cloudml_server.environments import EnvironmentCalls
 from jupyter_cloudml_server.gauges import GaugesCache
 from jupyter_cloudml_server.kernels import KernelCalls, Sessions
@@ -78,6 +80,14 @@ class Core:
         self.environments = EnvironmentCalls(
             self._machines,
             Environments(self.home, self._machines),
+            self.operations,
+            clock=clock,
+            local=self._local,
+            remote=self._remote,
+        )
+        self.datasets = DatasetCalls(
+            Datasets(self.home, self._machines),
+            self._machines,
             self.operations,
             clock=clock,
             local=self._local,

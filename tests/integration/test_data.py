@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import signal
 import threading
@@ -16,9 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cloudbox.commands import sh
 from cloudbox.faults import Host
 from cloudbox.fixture import Box, SSHConfig
 from faulty import Fault, proxy
+from liveserver import places, thread_server
 from s3 import ACCESS_KEY, S3, SECRET_KEY, server
 
 from jupyter_cloudml.datasets.endpoint import Asked
@@ -638,6 +639,50 @@ def test_an_upload_that_fails_leaves_nothing_behind(place: Place, bucket: Bucket
     assert (bucket.keys(), uploads.get("Uploads", [])) == ([], [])
 
 
+# -- REST ----
+
+
+def test_a_sync_over_rest_is_an_operation_that_can_be_called_off(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, bucket: Bucket, s3: S3
+) -> None:
+    root = tmp_path_factory.mktemp("rest")
+    bucket.put(**{"p/a": b"a", "p/big": os.urandom(BIG)})
+    folder, route = tmp_path / "data", "machines/local/datasets"
+    held = threading.Event()
+    with pytest.MonkeyPatch.context() as patch, proxy(s3.url) as slow:
+        for name, value in {**places(root), "HOME": str(root)}.items():
+            patch.setenv(name, value)
+        with thread_server(root) as server:
+            slow.rule = lambda method, target: Fault(hold=held) if "/big?" in target else None
+            body = {"source": bucket.url("p"), "target": str(folder), "endpoint_url": slow.url}
+            begun = server.api("POST", route, body)
+            wait_for(lambda: slow.asked_for("/big"))
+            identity = begun.json()["operation"]["id"]
+            assert server.api("DELETE", f"operations/{identity}").status == 202
+            assert server.operation(begun)["state"] == "cancelled"
+            held.set()
+            slow.rule = lambda method, target: None
+            done = server.operation(server.api("POST", route, body))
+            assert (done["state"], done["result"]["total_files"]) == ("done", 2), done
+            assert "of" in done["step"]["text"]
+            listed = server.get(route)
+            assert [each["source"] for each in listed["datasets"]] == [bucket.url("p")]
+            pinned = server.api("PATCH", route, {"dataset": bucket.url("p"), "pinned": True})
+            assert pinned.json()["datasets"][0]["pinned"] is True
+            assert server.api("PATCH", route, {"quota": 1}).code == "pinned"
+            assert server.api("PATCH", route, {"quota": 1, "pinned": True}).status == 400
+            assert server.api("PATCH", route, {"dataset": "s3://no", "pinned": True}).status == 404
+            server.api("PATCH", route, {"dataset": bucket.url("p"), "pinned": False})
+            assert server.api("DELETE", f"{route}?dataset=").json()["cache"]["used"] == 0
+            wrong = server.operation(
+                server.api("POST", route, {**body, "source": "s3://no-such/x"})
+            )
+            assert (wrong["state"], wrong["error"]["code"]) == ("failed", "no_such_bucket")
+            assert server.api("POST", route, {**body, "target": "s3://b/x"}).status == 400
+            assert server.api("POST", "machines/nobody/datasets", body).status == 404
+            server.operation(server.api("POST", "machines/local/stop"))
+
+
 # -- on a real host ----------------------------------------------------------------------------------
 
 
@@ -696,21 +741,18 @@ def test_a_host_gets_the_files_and_no_key(
 
 def _no_canary(host: Host, when: str) -> None:
     """Look for keys, and for signed addresses, on all of the host's disk and in all that its processes show."""
-    canary = re.compile(
-        b"|".join(
-            [re.escape(SECRET_KEY.encode()), ACCESS_KEY.encode(), b"X-Amz-Signature=[0-9a-f]{8}"]
-        )
-    )
-    places = [host.disk / "upper", host.root / "tmp", host.root / "run", host.root / "dev/shm"]
-    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    signs = [SECRET_KEY.encode(), ACCESS_KEY.encode(), b"X-Amz-Signature="]
+    found = sh("find", host.disk / "upper", "-type", "f", "-print0").split("\0")
+    for place in ("tmp", "run", "dev/shm"):
+        found += sh("find", host.root / place, "-xdev", "-type", "f", "-print0").split("\0")
     for process in host.processes():
-        files += [Path(f"/proc/{process.pid}/{name}") for name in ("cmdline", "environ")]
+        found += [f"/proc/{process.pid}/{name}" for name in ("cmdline", "environ")]
     looked_at = 0
-    for path in files:
+    for path in filter(None, found):
         try:
-            content = path.read_bytes()
+            content = Path(path).read_bytes()
         except OSError:
-            continue
+            continue  # it has ended, or was renamed
         looked_at += 1
-        assert not canary.search(content), f"{path} {when}"
+        assert not [sign for sign in signs if sign in content], f"{path} {when}"
     assert looked_at > 100

@@ -291,7 +291,8 @@ def manage(book: Book, args: JSON) -> JSON:
     if verb == "quota":
         book.set_quota(int(args["quota"]))
     elif verb == "evict" and not args["dataset"]:
-        return {**listing(book), "evicted": book.evict(None)}
+        evicted = book.evict(None)
+        return {**listing(book), "evicted": evicted}
     elif verb in ("pin", "unpin", "evict"):
         evicted = {"objects": 0, "bytes": 0}
         for number in chosen(book, args["dataset"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jupyter_cloudml_server.handlers import (
+    datasets,
     environments,
     executions,
     kernels,
@@ -30,6 +31,7 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (rf"/machines/{_ONE}/environments/{_ONE}", environments.EnvironmentHandler),
     (rf"/machines/{_ONE}/drift", environments.DriftHandler),
     (r"/images", environments.ImagesHandler),
+    (rf"/machines/{_ONE}/datasets", datasets.DatasetsHandler),
     (r"/operations", operations.OperationsHandler),
     (rf"/operations/{_ONE}", operations.OperationHandler),
     (r"/kernels", kernels.KernelsHandler),
