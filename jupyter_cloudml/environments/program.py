@@ -75,7 +75,9 @@ class Program:
 
     def _argv(self, verb: str) -> list[str]:
         read = f"import sys;exec(sys.stdin.buffer.read({len(_source(verb))}))"
-        return [self.python, "-I", "-c", read, verb]
+        # Where only files are looked at, nothing of a Python's own packages is: it starts in half the time without them.
+        bare = ["-S"] if verb.startswith("shelf.") else []
+        return [self.python, "-I", *bare, "-c", read, verb]
 
     def _start(
         self, verb: str, arguments: dict[str, JSON], payload: bytes, timeout: float
