@@ -451,7 +451,7 @@ def main() -> int:
         full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
         answer = {
             "failed": "no_space" if full else "os_error",
-            "message": f"{exc.filename or ''}: {exc.strerror}",
+            "message": ": ".join(str(each) for each in (exc.filename, exc.strerror) if each),
         }
     if answer:
         target.write(json.dumps(answer).encode() + b"\n")

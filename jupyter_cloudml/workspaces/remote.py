@@ -140,7 +140,7 @@ class RemoteFolder:
 
 def _failure(machine: str, code: str, message: str) -> CloudMLError:
     if code == "no_space":
-        return NoSpace(f"no space left on {machine}: {message}", hint="free some space there")
+        return NoSpace(f"no space left on {machine}", hint="free some space there")
     return AgentError(f"{machine}: {message}", code=code)
 
 

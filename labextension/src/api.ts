@@ -56,20 +56,20 @@ export class CloudMLClient {
   }
 
   async listMachines(): Promise<ReadonlyArray<IMachine>> {
-    return (await this._get<{ machines: IMachine[] }>('machines')).machines;
+    return (await this.get<{ machines: IMachine[] }>('machines')).machines;
   }
 
   getMachine(name: string): Promise<IMachine> {
-    return this._get(machinePath(name));
+    return this.get(machinePath(name));
   }
 
   addMachine(machine: ISSHMachine): Promise<IOperation> {
-    return this._begin('POST', 'machines', { provider: 'ssh', ...machine });
+    return this.begin('POST', 'machines', { provider: 'ssh', ...machine });
   }
 
   /** Begin to start (connect), stop, retry or check a machine. */
   act(name: string, verb: 'start' | 'stop' | 'retry' | 'check'): Promise<IOperation> {
-    return this._begin('POST', `${machinePath(name)}/${verb}`);
+    return this.begin('POST', `${machinePath(name)}/${verb}`);
   }
 
   /** Change what a machine is called, or its policies. */
@@ -80,43 +80,43 @@ export class CloudMLClient {
   /** Begin to forget a machine; it fails with `in_use` while processes run there, unless they may be ended. */
   removeMachine(name: string, stopProcesses: boolean): Promise<IOperation> {
     const query = stopProcesses ? '?stop_processes=true' : '';
-    return this._begin('DELETE', machinePath(name) + query);
+    return this.begin('DELETE', machinePath(name) + query);
   }
 
   async suggestions(): Promise<ReadonlyArray<ISuggestion>> {
-    return (await this._get<{ suggestions: ISuggestion[] }>('machines/suggestions')).suggestions;
+    return (await this.get<{ suggestions: ISuggestion[] }>('machines/suggestions')).suggestions;
   }
 
   /** The form that adds a machine. */
   machineForm(): Promise<IMachineForm> {
-    return this._get('machines/schema');
+    return this.get('machines/schema');
   }
 
   async images(): Promise<ReadonlyArray<IImage>> {
-    return (await this._get<{ images: IImage[] }>('images')).images;
+    return (await this.get<{ images: IImage[] }>('images')).images;
   }
 
   /** Begin to build an environment on a machine. */
   buildEnvironment(machine: string, build: IBuild): Promise<IOperation> {
-    return this._begin('POST', `${machinePath(machine)}/environments`, build);
+    return this.begin('POST', `${machinePath(machine)}/environments`, build);
   }
 
   /** Compare what kernels of a machine run on with the server's Python; the machine is asked. */
   drift(machine: string): Promise<IDrift> {
-    return this._get(`${machinePath(machine)}/drift`);
+    return this.get(`${machinePath(machine)}/drift`);
   }
 
   async machineGauges(name: string): Promise<IMachineGauges> {
     const path = `${machinePath(name)}/gauges`;
-    return (await this._get<{ machine: IMachineGauges }>(path)).machine;
+    return (await this.get<{ machine: IMachineGauges }>(path)).machine;
   }
 
   kernelGauges(id: string): Promise<IKernelGauges> {
-    return this._get(`kernels/${encodeURIComponent(id)}/gauges`);
+    return this.get(`kernels/${encodeURIComponent(id)}/gauges`);
   }
 
   async listKernels(): Promise<ReadonlyArray<IKernel>> {
-    return (await this._get<{ kernels: IKernel[] }>('kernels')).kernels;
+    return (await this.get<{ kernels: IKernel[] }>('kernels')).kernels;
   }
 
   async cancelStart(kernelId: string): Promise<void> {
@@ -124,24 +124,26 @@ export class CloudMLClient {
   }
 
   getOperation(id: string): Promise<IOperation> {
-    return this._get(`operations/${encodeURIComponent(id)}`);
+    return this.get(`operations/${encodeURIComponent(id)}`);
   }
 
   /** The operations that run, and those that ended lately, newest first. */
   async listOperations(): Promise<ReadonlyArray<IOperation>> {
-    return (await this._get<{ operations: IOperation[] }>('operations')).operations;
+    return (await this.get<{ operations: IOperation[] }>('operations')).operations;
   }
 
   async cancelOperation(id: string): Promise<void> {
     await this._request('DELETE', `operations/${encodeURIComponent(id)}`);
   }
 
-  private async _begin(method: string, path: string, body?: object): Promise<IOperation> {
-    return (await this._request<{ operation: IOperation }>(method, path, body)).operation;
+  /** Ask for anything else. */
+  get<T>(path: string): Promise<T> {
+    return this._request<T>('GET', path);
   }
 
-  private _get<T>(path: string): Promise<T> {
-    return this._request<T>('GET', path);
+  /** Begin slow work. */
+  async begin(method: string, path: string, body?: object): Promise<IOperation> {
+    return (await this._request<{ operation: IOperation }>(method, path, body)).operation;
   }
 
   private async _request<T>(method: string, path: string, body?: object): Promise<T> {

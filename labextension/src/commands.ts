@@ -21,6 +21,9 @@ export const MACHINE_ARGS = {
   }
 };
 
+/** The operations that bring a machine up. */
+const STARTS: ReadonlyArray<string> = ['add', 'start', 'retry'];
+
 /** The machine that `args` names, or that the user picks among those the command applies to. */
 export async function chosenMachine(
   command: string,
@@ -145,7 +148,9 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
 /** Cancel what brings a machine up, whoever asked for it; one that connects by itself can only be stopped. */
 async function cancelStart(name: string, model: ICloudML, trans: TranslationBundle): Promise<void> {
   const operations = await model.client.listOperations();
-  const running = operations.filter(each => each.target === name && each.state === 'running');
+  const running = operations.filter(
+    each => each.target === name && each.state === 'running' && STARTS.includes(each.kind)
+  );
   const machine = model.machine(name);
   if (running.length === 0 && machine) {
     await askStop(machine, model, trans);

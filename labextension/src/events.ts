@@ -8,6 +8,7 @@ export namespace EventIDs {
   export const operation = `${SCHEMAS}/operation/v1`;
   export const kernel = `${SCHEMAS}/kernel/v1`;
   export const executions = `${SCHEMAS}/executions/v1`;
+  export const workspace = `${SCHEMAS}/workspace/v1`;
 }
 
 export interface IMachineEvent {

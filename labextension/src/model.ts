@@ -4,6 +4,7 @@ import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLClient, CloudMLError } from './api';
+import { IWorkspaceEvent } from './code/types';
 import { EventIDs, IKernelEvent, IMachineEvent, applyMachineEvent, mergeMachines } from './events';
 import { KernelRows } from './kernels';
 import { OperationModel } from './operation';
@@ -43,6 +44,11 @@ export class CloudMLModel implements IDisposable {
   /** Emitted with each kernel that was seen to end, once per end. */
   get kernelEnded(): ISignal<KernelRows, IKernel> {
     return this._rows.ended;
+  }
+
+  /** Emitted when the code of a folder was synced with a machine, or is about to be. */
+  get workspaceChanged(): ISignal<this, IWorkspaceEvent> {
+    return this._workspaceChanged;
   }
 
   /** Null before the first answer. */
@@ -141,6 +147,8 @@ export class CloudMLModel implements IDisposable {
       this._onMachine(emission as unknown as IMachineEvent);
     } else if (emission.schema_id === EventIDs.kernel) {
       this._onKernel(emission as unknown as IKernelEvent);
+    } else if (emission.schema_id === EventIDs.workspace) {
+      this._workspaceChanged.emit(emission as unknown as IWorkspaceEvent);
     }
   }
 
@@ -204,6 +212,7 @@ export class CloudMLModel implements IDisposable {
 
   private readonly _poll: Poll;
   private readonly _changed = new Signal<this, void>(this);
+  private readonly _workspaceChanged = new Signal<this, IWorkspaceEvent>(this);
   private readonly _rows = new KernelRows();
   private readonly _touched = new Set<string>();
   private _machines: ReadonlyArray<IMachine> | null = null;

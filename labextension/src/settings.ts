@@ -25,6 +25,11 @@ export class CloudMLSettings {
     return this._read('stopOldKernel', true);
   }
 
+  /** Whether the code goes along when a notebook moves to a machine. */
+  get syncCode(): boolean {
+    return this._read('syncCode', true);
+  }
+
   /** Follow the registry's settings from now on. */
   follow(settings: ISettingRegistry.ISettings): void {
     this._settings = settings;

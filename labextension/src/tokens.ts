@@ -35,5 +35,7 @@ export namespace CommandIDs {
   export const changeMachine = 'cloudml:change-machine';
   export const buildEnvironment = 'cloudml:build-environment';
   export const copyAddress = 'cloudml:copy-address';
+  export const syncCode = 'cloudml:sync-code';
+  export const pullCode = 'cloudml:pull-code';
   export const cancelStart = 'cloudml:cancel-start';
 }

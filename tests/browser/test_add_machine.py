@@ -214,6 +214,7 @@ def test_picker_connects_a_machine_that_is_not_connected(
     other = dialog.get_by_role("group", name="Other machines")
     expect(other.get_by_role("option").first).to_contain_text("gpu disconnected")
     view.picture("picker")
+    expect(dialog.get_by_role("combobox", name="Filter machines")).to_be_focused()
     view.page.keyboard.type("gpu")
     view.page.keyboard.press("Enter")
     question = view.page.get_by_role("dialog", name="Move wake.ipynb to gpu?")

@@ -7,6 +7,9 @@ import {
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
+import { askLarge } from '../code/large';
+import { addCodeCommands } from '../code/commands';
+import { CodeModel } from '../code/model';
 import { machinesIcon } from '../icons';
 import { ICloudMLSettings } from '../settings';
 import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook } from '../tokens';
@@ -38,7 +41,10 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     const menu = new RowMenu(commands);
     panel.disposed.connect(() => menu.dispose());
     if (notebook) {
-      panel.addSection(new NotebookSection({ model, notebook, settings, commands, trans }));
+      const code = new CodeModel(model, files => askLarge(files, trans));
+      const props = { model, notebook, code, settings, commands, trans };
+      panel.addSection(new NotebookSection(props));
+      addCodeCommands(code, commands, palette, trans);
     }
     panel.addSection(new MachinesSection({ model, commands, menu, trans }));
     app.shell.add(panel, 'left', { rank: 250, type: 'CloudML' });

@@ -3,6 +3,8 @@ import { PathExt } from '@jupyterlab/coreutils';
 import { Message } from '@lumino/messaging';
 import * as React from 'react';
 
+import { CodeFollower } from '../code/follow';
+import { CodeSection } from '../code/section';
 import { GaugesModel } from '../gauges';
 import { IPlace } from '../notebook/place';
 import { StateIcon, placeWord } from '../presentation';
@@ -16,12 +18,13 @@ export class NotebookSection extends ReactWidget {
     super();
     this.addClass('jp-cloudml-section');
     this.title.label = _props.trans.__('This notebook');
-    const { model, notebook, settings } = _props;
+    const { code, model, notebook, settings } = _props;
     this._gauges = new GaugesModel(
       model.client,
       () => this._target(),
       () => settings.showGauges && this.isVisible
     );
+    this._follower = new CodeFollower(code, notebook, () => this.isVisible);
     settings.changed.connect(this._onSettings, this);
     notebook.changed.connect(this._onPlace, this);
   }
@@ -29,6 +32,7 @@ export class NotebookSection extends ReactWidget {
   override dispose(): void {
     if (!this.isDisposed) {
       this._gauges.dispose();
+      this._follower.dispose();
     }
     super.dispose();
   }
@@ -36,6 +40,7 @@ export class NotebookSection extends ReactWidget {
   protected override onAfterShow(msg: Message): void {
     super.onAfterShow(msg);
     this._gauges.refresh();
+    this._follower.refresh();
   }
 
   protected override render(): JSX.Element {
@@ -57,7 +62,7 @@ export class NotebookSection extends ReactWidget {
   }
 
   private _renderPlace(name: string, place: IPlace): JSX.Element {
-    const { commands, model, settings, trans } = this._props;
+    const { code, commands, model, settings, trans } = this._props;
     const label = model.machine(place.machine)?.label ?? place.machine;
     return (
       <div className="jp-cloudml-place" data-state={place.state}>
@@ -104,6 +109,14 @@ export class NotebookSection extends ReactWidget {
             )}
           </p>
         )}
+        {code.of && (
+          <CodeSection
+            code={code}
+            label={label ?? code.of.machine}
+            now={() => model.now()}
+            trans={trans}
+          />
+        )}
         {settings.showGauges && place.state === 'running' && (
           <UseSignal signal={this._gauges.changed}>
             {() => this._gauges.value && <Gauges gauges={this._gauges.value} trans={trans} />}
@@ -136,5 +149,6 @@ export class NotebookSection extends ReactWidget {
   }
 
   private readonly _gauges: GaugesModel;
+  private readonly _follower: CodeFollower;
   private _measured = '';
 }

@@ -2,6 +2,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
+import { CodeModel } from '../code/model';
 import { endText } from '../notebook/end';
 import { IPlace } from '../notebook/place';
 import { Elapsed } from '../presentation';
@@ -13,6 +14,7 @@ import { CommandIDs, ICloudML, ICurrentNotebook } from '../tokens';
 export interface ISectionProps {
   readonly model: ICloudML;
   readonly notebook: ICurrentNotebook;
+  readonly code: CodeModel;
   readonly settings: ICloudMLSettings;
   readonly commands: CommandRegistry;
   readonly trans: TranslationBundle;

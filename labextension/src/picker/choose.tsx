@@ -6,9 +6,11 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { CloudMLError } from '../api';
+import { syncFirst } from '../code/first';
 import { connectMachine } from '../connect';
 import { titledDialog } from '../dialogs';
 import { ICloudMLSettings } from '../settings';
+import { LOCAL } from '../specs';
 import { errorText } from '../text';
 import { ICloudML, ICurrentNotebook } from '../tokens';
 import { moveNotebook } from './move';
@@ -88,15 +90,15 @@ function Consequences(props: {
   readonly machine: string;
   readonly label: string;
 }): JSX.Element {
-  const { model, trans } = props.chooser;
+  const { model, settings, trans } = props.chooser;
   const machine = model.machine(props.machine);
   return (
     <div className="jp-cloudml-consequences">
       <p>
-        {trans.__(
-          'A new kernel starts on %1. Variables stay behind in the old one. Files stay where they are.',
-          props.label
-        )}
+        {trans.__('A new kernel starts on %1. Variables stay behind in the old one.', props.label)}{' '}
+        {settings.syncCode && props.machine !== LOCAL
+          ? trans.__('The code in its folder is sent there first; other files stay where they are.')
+          : trans.__('Files stay where they are.')}
       </p>
       {machine && machine.state !== 'running' && (
         <p>
@@ -122,17 +124,31 @@ async function move(
   const place = notebook.placeOf(panel);
   place.setMoving(machine);
   const moving = trans.__('Moving %1 to %2', name, label);
-  const notice = Notification.emit(moving, 'in-progress', { autoClose: false });
-  const offerCancel = (doing: string) => (cancel: () => void) =>
-    Notification.update({
-      id: notice,
-      message: `${moving}: ${doing}`,
-      type: 'in-progress',
-      autoClose: false,
-      actions: [{ label: trans.__('Cancel'), callback: cancel }]
-    });
+  // What gives up the step that is under way. The button is there from the start: a toast can miss an early update.
+  let giveUp = () => undefined as void;
+  let givenUp = false;
+  const callback = () => {
+    givenUp = true;
+    giveUp();
+  };
+  const actions = [{ label: trans.__('Cancel'), callback }];
+  const notice = Notification.emit(moving, 'in-progress', { autoClose: false, actions });
+  const offerCancel = (doing: string) => (cancel: () => void) => {
+    giveUp = cancel;
+    if (givenUp) {
+      cancel();
+      return;
+    }
+    const message = `${moving}: ${doing}`;
+    Notification.update({ id: notice, message, type: 'in-progress', autoClose: false, actions });
+  };
   try {
     await connectMachine(machine, model, offerCancel(trans.__('connecting')));
+    if (chooser.settings.syncCode) {
+      const onBegun = offerCancel(trans.__('sending its code'));
+      const of = { path: panel.context.localPath, machine };
+      await syncFirst(of, { model, trans, label, onBegun });
+    }
     const onStarting = offerCancel(trans.__('the kernel starts'));
     await moveNotebook(panel, { spec, stopOld, onStarting }, services, model);
     Notification.update({

@@ -1,0 +1,66 @@
+/** What the REST API says about the code of a notebook. Names are the server's; times are UTC epoch ms, sizes are bytes. */
+
+/** A notebook or folder under the server's root folder, and a machine. */
+export interface ICodeOf {
+  readonly path: string;
+  readonly machine: string;
+}
+
+/** A file that somebody has to decide about, for its size. */
+export interface ILargeFile {
+  readonly path: string;
+  readonly size: number;
+}
+
+/** How a folder of code compares with what a machine was sent. */
+export interface ICodeStatus {
+  readonly machine: string;
+  readonly machine_path: string;
+  readonly folder: string;
+  readonly snapshot: string | null;
+  readonly base_commit: string | null;
+  readonly short_commit: string | null;
+  readonly branch: string | null;
+  readonly url: string | null;
+  /** Files that differ from the commit; null where there is none. */
+  readonly changed: number | null;
+  /** Null before the first sync. */
+  readonly synced_ms: number | null;
+  readonly synced: boolean;
+  /** Files that differ from what the machine was sent. */
+  readonly unsent: number | null;
+  readonly conflicts: ReadonlyArray<string>;
+  readonly large: ReadonlyArray<ILargeFile>;
+  /** The operation that syncs it now. */
+  readonly operation: string | null;
+}
+
+/** What was made, changed and deleted on the machine since the last sync. */
+export interface ICodeChanges {
+  readonly changed: ReadonlyArray<string>;
+  readonly gone: ReadonlyArray<string>;
+  readonly more: boolean;
+}
+
+/** What is to become of large files. */
+export interface IDecision {
+  readonly send?: ReadonlyArray<string>;
+  readonly leave?: ReadonlyArray<string>;
+}
+
+/** What a sync or pull has done. */
+export interface ISynced {
+  readonly sent: number;
+  readonly dropped: number;
+  readonly taken: ReadonlyArray<string>;
+  readonly deleted: ReadonlyArray<string>;
+  /** Files that stayed on the machine for their size. */
+  readonly large: ReadonlyArray<string>;
+  readonly conflicts: ReadonlyArray<string>;
+}
+
+/** A folder of code was synced, or is about to be. */
+export interface IWorkspaceEvent {
+  readonly machine: string;
+  readonly folder: string;
+}
