@@ -12,19 +12,20 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import websocket
 
-from benchmarks import kernels, report, servers, startup
+from benchmarks import data, kernels, report, servers, startup
 from benchmarks.candidates import AGENT, LOCAL, OPENSSH, PARAMIKO, SSHPYK, Field
 from benchmarks.figures import Row
 from benchmarks.session import NoAnswer
+from jupyter_cloudml.errors import CloudMLError
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [LOCAL, AGENT, OPENSSH, PARAMIKO, SSHPYK]
-GROUPS = ["roundtrip", "start", "bulk", "cuts", "restart", "idle"]
+GROUPS = ["roundtrip", "start", "bulk", "cuts", "restart", "idle", "data"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Size:
     restarts: int = 3
     idle: int = 20
     idle_s: float = 30.0
+    data: data.Amount = field(default_factory=data.Amount)
 
 
-QUICK = Size((40,), 2, 1, 0.05, 1, 1000, 3, 5.0, 1, 3, 3.0)
+QUICK = Size((40,), 2, 1, 0.05, 1, 1000, 3, 5.0, 1, 3, 3.0, data.Amount(1, 50, 200))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -99,6 +101,9 @@ class Run:
             idle = field.folder / "idle"
             self._try("idle", lambda: servers.idle(idle, candidates, size.idle, size.idle_s))
 
+        if "data" in groups:
+            self._try("data", lambda: data.measure(field.folder / "data", candidates, size.data))
+
     def _measure_running(self, groups: list[str]) -> None:
         """Measure what needs a kernel of each candidate, side by side."""
         size, candidates = self.size, self.field.candidates
@@ -115,7 +120,7 @@ class Run:
     def _try(self, group: str, measured: Callable[[], list[Row]]) -> None:
         try:
             rows = measured()
-        except (NoAnswer, OSError, websocket.WebSocketException) as exc:
+        except (NoAnswer, OSError, websocket.WebSocketException, CloudMLError) as exc:
             traceback.print_exc()
             self.failures.append(f"{group}: {exc}")
             return

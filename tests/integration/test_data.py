@@ -20,8 +20,8 @@ from cloudbox.faults import Host
 from cloudbox.fixture import Box, SSHConfig
 from faulty import Fault, proxy
 from liveserver import places, thread_server
-from s3 import ACCESS_KEY, S3, SECRET_KEY, server
 
+from benchmarks.s3 import ACCESS_KEY, S3, SECRET_KEY, server
 from jupyter_cloudml.datasets.endpoint import Asked
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.onhost.fetch import LARGE

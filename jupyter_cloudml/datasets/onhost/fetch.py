@@ -156,6 +156,8 @@ class Fetcher:
             self._release(job)
             self.settled += 1
             self.done.append(job.number)
+        if self.tasks.empty():
+            self.talk.wake()
 
     def _release(self, job: Job) -> None:
         if job.room and not job.blob:

@@ -56,8 +56,8 @@ class Fetch:
             while not self._is_done() and not self.talk.stop.is_set():
                 self._hear()
                 self._ask_for_urls()
-                self._write_down()
-                self.talk.tell()
+                if self.talk.tell():
+                    self._write_down()
         except sqlite3.OperationalError as exc:
             if "full" not in str(exc):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -39,6 +40,12 @@ class Talk:
             self.heard.put(json.loads(line))
         self.heard.put(None)
 
+    def wake(self) -> None:
+        """Have the main thread look now, not in a moment."""
+        if self.heard.empty():
+            with contextlib.suppress(queue.Full):
+                self.heard.put_nowait({})
+
     def say(self, **what: Any) -> None:
         """Tell one thing."""
         data = json.dumps(what).encode() + b"\n"
@@ -57,12 +64,14 @@ class Talk:
         with self._lock:
             return dict(self._counts)
 
-    def tell(self) -> None:
-        """Tell what was done, a few times a second."""
+    def tell(self) -> bool:
+        """Tell what was done, a few times a second; True when that was now."""
         now = time.monotonic()
-        if now - self._told >= TELL_S:
-            self._told = now
-            self.say(at=self.counts())
+        if now - self._told < TELL_S:
+            return False
+        self._told = now
+        self.say(at=self.counts())
+        return True
 
     def error(self, path: str, code: str, why: str) -> None:
         """Name a file that could not be had; the rest goes on."""

@@ -1,6 +1,6 @@
-"""A real S3 service for one test session: Ceph's RGW over an object store in memory, in a private folder, gone with the session.
+"""A real S3 service for one run of benchmarks or tests: Ceph's RGW over an object store in memory, in a private folder, gone with the run.
 
-Its daemons are children that the system ends when the test process is gone, also by `kill -9`; the folder of such a session is removed by the next.
+Its daemons are children that the system ends when their parent is gone, also by `kill -9`; the folder of such a run is removed by the next.
 """
 
 from __future__ import annotations
