@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -10,7 +11,6 @@ import queue
 import re
 import shutil
 import ssl
-import stat
 import threading
 import time
 from typing import Any
@@ -47,12 +47,15 @@ class Job:
         self.part = ""
         self.room = ""  # its name in the cache, if there is room for it
         self.blob = ""
+        self.touched = False  # there is a file of it in the scratch folder
         self.digest = ""  # of a content that did not agree with the ETag
         self.lock = threading.Lock()
 
 
 # A job, its round, and a range: -1 is the whole file.
 Task = tuple[Job, int, int]
+# mtime_ns and inode: both stay when the file is renamed or linked.
+Stamp = tuple[int, int]
 News = tuple[list[tuple[Any, ...]], dict[str, tuple[int, int]], list[str], list[int]]
 
 
@@ -64,10 +67,14 @@ class Fetcher:
         self.where = str(args["where"])
         self.check_all = args["compare"] == "checksum"
         self.scratch = folder.scratch()
+        self._clear_up()
         objects = os.path.join(book.place, "objects")
         self.caching = bool(args["cache"]) and os.stat(objects).st_dev == folder.device
         self.md5_etags = True
-        self.reflinks = True
+        self.reflinks = can_clone(self.scratch)
+        self._made: set[str] = set()
+        self._mask = os.umask(0o077)
+        os.umask(self._mask)
         self.rows: list[tuple[Any, ...]] = []
         self.kept: dict[str, tuple[int, int]] = {}
         self.released: list[str] = []
@@ -83,7 +90,6 @@ class Fetcher:
         ]
         for thread in self._threads:
             thread.start()
-        self._clear_up()
 
     def _clear_up(self) -> None:
         """Drop what an earlier program left, but large files that can be gone on with."""
@@ -108,13 +114,13 @@ class Fetcher:
                 continue
             target = os.path.join(self.scratch, f"{job.number}.new")
             try:
-                self._share(self.book.blob(name), target)
+                there = self._share(self.book.blob(name), target)
             except OSError as exc:
                 if exc.errno in FULL:
                     raise
                 continue
             job.blob = name
-            self._place(job, target)
+            self._place(job, target, there)
             return True
         return False
 
@@ -281,8 +287,9 @@ class Fetcher:
                 self.tasks.put((job, turn, number))
 
     def _small(self, job: Job, turn: int, wire: Wire, buffer: memoryview) -> None:
-        target = os.path.join(self.scratch, f"{job.number}.new")
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        target = f"{self.scratch}/{job.number}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        stamps: list[Stamp] = []
 
         def attempt() -> bool:
             reply = self._ask(job, wire, {})
@@ -292,20 +299,24 @@ class Fetcher:
             if reply.length != job.size:
                 raise WireError(f"{reply.length} bytes came instead of {job.size}")
             digest = hashlib.md5(usedforsecurity=False)
-            fd = os.open(target, flags, 0o666)
+            if job.touched:
+                os.unlink(target)
+            fd = os.open(target, flags, self._mode(job))
+            job.touched = True
             try:
                 for piece in reply.pieces(buffer):
                     _write(fd, piece, None)
                     digest.update(piece)
                 self._agree(job, digest.hexdigest())
                 os.fsync(fd)
+                stamps.append(stamp(os.fstat(fd)))
             finally:
                 os.close(fd)
             self.talk.count(bytes=job.size)
             return True
 
         if tries(self.talk, attempt, wire):
-            self._finish(job, target)
+            self._finish(job, target, stamps[-1])
 
     def _agree(self, job: Job, digest: str) -> None:
         """Hold a content against the ETag. One that comes twice the same and does not agree has an ETag that is no MD5."""
@@ -396,10 +407,12 @@ class Fetcher:
             if checked and matches(fd, job.size, job.etag) is False:
                 self._disagrees(job)
                 return
+            os.fchmod(fd, self._mode(job) & ~self._mask)
             os.fsync(fd)
+            there = stamp(os.fstat(fd))
         finally:
             os.close(fd)
-        self._finish(job, job.part)
+        self._finish(job, job.part, there)
         os.unlink(job.part[:-5] + ".map")
 
     def _disagrees(self, job: Job) -> None:
@@ -415,57 +428,51 @@ class Fetcher:
 
     # -- into place ----------------------------------------------------------------------------------
 
-    def _finish(self, job: Job, target: str) -> None:
+    def _mode(self, job: Job) -> int:
+        """How a file is made: one that shares its bytes is not to be written to, for that would write to all."""
+        return 0o444 if job.room and not self.reflinks else 0o666
+
+    def _finish(self, job: Job, target: str, there: Stamp) -> None:
         verified = self.md5_etags and not job.digest
         name = blob_name(job.etag, job.size, f"{self.where}{job.path}", verified)
         if job.room == name:
-            self._into_cache(job, target, name)
-        self._place(job, target)
+            self._into_cache(job, target, name, there)
+        self._place(job, target, there)
 
-    def _into_cache(self, job: Job, target: str, name: str) -> None:
+    def _into_cache(self, job: Job, target: str, name: str, there: Stamp) -> None:
         blob = self.book.blob(name)
+        folder = os.path.dirname(blob)
         try:
-            os.makedirs(os.path.dirname(blob), mode=0o700, exist_ok=True)
-            if self.reflinks and self._cloned(target, blob, 0o444):
-                status = os.stat(blob)
+            if folder not in self._made:
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._made.add(folder)
+            if self.reflinks:
+                clone(target, blob, 0o444)
+                there = stamp(os.stat(blob))
             else:
-                # Who writes to one of the two would write to both.
-                os.chmod(target, stat.S_IMODE(os.stat(target).st_mode) & 0o555)
                 os.link(target, blob)
-                status = os.stat(blob)
         except OSError:
             return  # the file itself is there all the same
         job.blob = name
         with self._lock:
-            self.kept[name] = (status.st_mtime_ns, status.st_ino)
+            self.kept[name] = there
 
-    def _share(self, blob: str, target: str) -> None:
+    def _share(self, blob: str, target: str) -> Stamp:
         if os.path.lexists(target):
             os.unlink(target)
-        if not (self.reflinks and self._cloned(blob, target, 0o666)):
+        if self.reflinks:
+            clone(blob, target, 0o666)
+        else:
             os.link(blob, target)
+        return stamp(os.stat(target))
 
-    def _cloned(self, source: str, target: str, mode: int) -> bool:
-        """Copy a file so that both share the bytes until one is written to; not every file system can."""
-        with open(source, "rb") as old:
-            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            try:
-                fcntl.ioctl(fd, FICLONE, old.fileno())
-                return True
-            except OSError:
-                os.unlink(target)
-                self.reflinks = False
-                return False
-            finally:
-                os.close(fd)
-
-    def _place(self, job: Job, target: str) -> None:
+    def _place(self, job: Job, target: str, there: Stamp) -> None:
         try:
-            there = self.folder.place(target, job.path)
+            self.folder.place(target, job.path)
         except InTheWay:
             os.unlink(target)
             raise
-        row = (job.path, job.etag, job.size, there.st_mtime_ns, there.st_ino, job.blob)
+        row = (job.path, job.etag, job.size, *there, job.blob)
         with self._lock:
             self.rows.append(row)
         self.talk.count(files=1)
@@ -485,6 +492,40 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """What tells that a file was written to since."""
+    return status.st_mtime_ns, status.st_ino
+
+
+def clone(source: str, target: str, mode: int) -> None:
+    """Make a file that shares its bytes with another until one is written to. Raises OSError; most file systems cannot."""
+    with open(source, "rb") as old:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            fcntl.ioctl(fd, FICLONE, old.fileno())
+        except OSError:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(fd)
+
+
+def can_clone(folder: str) -> bool:
+    """Whether a folder's file system can do that."""
+    source, target = os.path.join(folder, "old"), os.path.join(folder, "new")
+    try:
+        with open(source, "wb") as file:
+            file.write(b"x")
+        clone(source, target, 0o600)
+        os.unlink(target)
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(source)
+    return True
 
 
 def boot_id() -> str:

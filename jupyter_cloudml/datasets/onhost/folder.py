@@ -104,22 +104,21 @@ class Folder:
             except (FileNotFoundError, InTheWay):
                 return None
 
-    def place(self, scratch: str, path: str) -> os.stat_result:
-        """Rename a finished file to its place; say what is there then. Raises InTheWay, OSError."""
+    def place(self, scratch: str, path: str) -> None:
+        """Rename a finished file to its place. Raises InTheWay, OSError."""
         folder, _, name = path.rpartition("/")
         with self._lock:
             for last in (False, True):
                 above = self._above(folder, True)
                 try:
                     os.replace(scratch, name, dst_dir_fd=above)
-                    return os.stat(name, dir_fd=above, follow_symlinks=False)
+                    return
                 except FileNotFoundError:
                     self._forget()
                     if last:
                         raise
                 except (IsADirectoryError, NotADirectoryError) as exc:
                     raise InTheWay(f"{path} is a folder") from exc
-        raise AssertionError("unreachable")
 
     def make(self, path: str) -> None:
         """Make a folder. Raises InTheWay, OSError."""
