@@ -19,7 +19,8 @@ Bases = Mapping[str, File | None]
 class Applied:
     """What a machine has: a tree, and for each file that both sides have changed what it was before (None: it was not).
 
-    `folder` is absolute there; `code` says which snapshot it is: see Snapshot.
+    `folder` is absolute there; `code` says which snapshot it is: see Snapshot. `target` is the address and folder that were meant: what is
+    kept says nothing of another computer under the same name, or of another folder.
     """
 
     tree: str | None = None
@@ -27,11 +28,18 @@ class Applied:
     synced_ms: int = 0
     conflicts: Bases = field(default_factory=dict)
     code: Mapping[str, JSON] = field(default_factory=dict)
+    target: str = ""
 
     @classmethod
-    def of(cls, snapshot: Snapshot, folder: str, synced_ms: int, conflicts: Bases) -> Applied:
+    def of(
+        cls, snapshot: Snapshot, folder: str, synced_ms: int, conflicts: Bases, target: str
+    ) -> Applied:
         """Return what a machine has that was sent a snapshot."""
-        return cls(snapshot.tree, folder, synced_ms, conflicts, code_of(snapshot))
+        return cls(snapshot.tree, folder, synced_ms, conflicts, code_of(snapshot), target)
+
+    def at(self, target: str) -> Applied:
+        """Return what is known of a target: this, or nothing."""
+        return self if self.target == target else Applied()
 
     @classmethod
     def read(cls, state: Path, machine: str) -> Applied:

@@ -202,7 +202,7 @@ class Workspaces:
             with self._opened(root, wait_s=BRIEF_S) as workspace:
                 return self._compared(workspace, machine)
         except Busy:
-            applied, newest = kept.applied(machine), kept.snapshots.newest()
+            applied, newest = self._applied(kept, machine), kept.snapshots.newest()
             return CodeStatus(machine, kept.machines[machine], str(root), newest, applied)
 
     def changes(self, folder: Path, machine: str) -> There:
@@ -248,7 +248,7 @@ class Workspaces:
         taken = workspace.snapshots.take(
             send=workspace.send, leave=workspace.leave, undecided="leave"
         )
-        applied = workspace.applied(machine)
+        applied = self._applied(workspace, machine)
         unsent = workspace.snapshots.objects.count_changes(applied.tree, taken.tree)
         place, root = workspace.machines[machine], str(workspace.root)
         large = workspace.snapshots.undecided
@@ -262,7 +262,19 @@ class Workspaces:
         link = self._machines.link(name)
         path = workspace.place(name, machine_path)
         remote = RemoteFolder(link, workspace.id, path, steps.cancelled)
-        return Sync(workspace.state, workspace.root, remote, steps)
+        target = self._target(workspace, name)
+        return Sync(workspace.state, workspace.root, remote, steps, target=target)
+
+    def _applied(self, workspace: Workspace, name: str) -> Applied:
+        return workspace.applied(name).at(self._target(workspace, name))
+
+    def _target(self, workspace: Workspace, name: str) -> str:
+        """Return which folder of which computer is meant."""
+        try:
+            address = self._machines.get(name).address
+        except NotFound:
+            address = ""  # it was removed
+        return f"{address}:{workspace.machines[name]}"
 
     @contextmanager
     def _opened(

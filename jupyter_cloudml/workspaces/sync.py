@@ -72,9 +72,16 @@ class Sync:
     """Keeps a folder here and one on a machine the same. `state` is a folder of their own; the caller has the workspace's lock."""
 
     def __init__(
-        self, state: Path, folder: Path, remote: RemoteFolder, steps: Steps | None = None
+        self,
+        state: Path,
+        folder: Path,
+        remote: RemoteFolder,
+        steps: Steps | None = None,
+        *,
+        target: str = "",
     ) -> None:
-        self._state, self._steps = state, steps or Steps()
+        """`target`: see Applied."""
+        self._state, self._steps, self._target = state, steps or Steps(), target
         self._snapshots, self._local, self._remote = (
             Snapshots(state, folder),
             LocalFolder(folder),
@@ -85,7 +92,7 @@ class Sync:
     @property
     def applied(self) -> Applied:
         """Return what the machine had after the last sync."""
-        return Applied.read(self._state, self._remote.link.machine)
+        return Applied.read(self._state, self._remote.link.machine).at(self._target)
 
     def push(self, snapshot: Snapshot, now_ms: int) -> Synced:
         """Send a snapshot; without a change since the last one nothing is asked of the machine. Raises what RemoteFolder.apply does."""
@@ -233,7 +240,7 @@ class Sync:
             answer = self._remote.apply(tree, snapshot.tree, *self._rows(put, drop, here, base))
             if "base" not in answer:
                 conflicts = {path: base.get(path) for path in answer["conflicts"]}
-                now = Applied.of(snapshot, answer["folder"], now_ms, conflicts)
+                now = Applied.of(snapshot, answer["folder"], now_ms, conflicts, self._target)
                 now.write(self._state, self._remote.link.machine)
                 sent = {path for path in put if base.get(path) != here[path]} - set(conflicts)
                 return Synced(snapshot, now, len(sent), len(set(drop) - set(conflicts)), pulled)

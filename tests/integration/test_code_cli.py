@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cloudbox.faults import Host
-from cloudbox.fixture import SSHConfig
+from cloudbox.fixture import Box, SSHConfig
 
 from .test_cli import Home, home  # noqa: F401 - the fixture
 from .test_snapshots import git
@@ -124,3 +124,26 @@ def test_what_cannot_be_synced_says_why(home: Home, tmp_path: Path) -> None:  # 
         (["pull", str(tmp_path / "plain")], "is on no machine"),
     ):
         assert cause in home.run("code", *words, check=None).stderr
+
+
+def test_another_computer_or_folder_under_the_same_name_is_sent_everything(
+    home: Home,  # noqa: F811
+    project: Path,
+    box: Box,
+    ssh_config: SSHConfig,
+) -> None:
+    first, second = box.host(), box.host()
+    try:
+        home.run("machine", "add", "box", "--ssh", ssh_config.add(first))
+        assert home.json("code", "sync", str(project), "--on", "box")["sent"] == 3
+        assert home.json("code", "sync", str(project), "--to", "elsewhere")["sent"] == 3
+        assert (first.root / "home/ada/elsewhere/train.py").exists()
+        assert home.json("code", "sync", str(project))["sent"] == 0
+        home.run("machine", "remove", "box", "--stop-processes")
+        home.run("machine", "add", "box", "--ssh", ssh_config.add(second))
+        assert home.json("code", "status", str(project))["synced"] is False
+        assert home.json("code", "sync", str(project))["sent"] == 3
+        assert (second.root / "home/ada/elsewhere/train.py").exists()
+    finally:
+        box.destroy(first)
+        box.destroy(second)
