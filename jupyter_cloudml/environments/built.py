@@ -79,6 +79,12 @@ def parse_list(raw: object) -> list[Environment]:
     return [each for each in found if each is not None]
 
 
+def keys_in(raw: object) -> list[str]:
+    """Return the keys in a machine's list of them."""
+    found = raw[:MAX_LISTED] if isinstance(raw, list) else []
+    return [key for key in found if isinstance(key, str) and _KEY.fullmatch(key)]
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         return ""

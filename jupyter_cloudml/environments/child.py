@@ -74,6 +74,11 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
+def without_secrets(text: str) -> str:
+    """Return a text without the names and passwords in its addresses."""
+    return _CREDENTIALS.sub("", text)
+
+
 def plain(text: str) -> str:
     """Return what a program said as one paragraph, without passwords in addresses, and not without end."""
-    return " ".join(_CREDENTIALS.sub("", text).split())[:MAX_REASON]
+    return " ".join(without_secrets(text).split())[:MAX_REASON]

@@ -77,7 +77,7 @@ class Resolver:
             [find_uv_bin(), *arguments], self.cancelled, RESOLVE_S, cwd=str(cwd), env=environment
         )
         for line in done.err.splitlines():
-            self.log(line.rstrip())
+            self.log(child.without_secrets(line.rstrip()))
         if done.status:
             raise NoEnvironment(
                 f"the packages cannot be resolved: {child.plain(done.err) or 'uv gave no reason'}",

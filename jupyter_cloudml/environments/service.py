@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import JSON, Cancelled, CloudMLError, Conflict, NoPython, NotFound
+from ..errors import JSON, Cancelled, CloudMLError, Conflict, NoPython, NotFound, ProtocolError
 from ..link.command import check_name
-from . import conda, lock, probe
+from . import built, conda, lock, probe
 from .build_log import LogFile
 from .builder import Builder, facts_of, python_named
 from .built import Environment, parse_list
@@ -156,6 +156,9 @@ class Environments:
                 "packages": len(plan.pins),
             }
             told = self._make(work, plan, facts, noted=noted, name=name, quota=quota)
+        ready = told["ready"]
+        if not isinstance(ready, str) or not probe.is_plain_path(ready):
+            raise ProtocolError(f"{work.link.machine} does not say where the environment is")
         if told.get("renamed"):
             work.progress("offering it as a kernel")
             self._machines.renew_kernelspecs(work.link.machine)
@@ -164,11 +167,11 @@ class Environments:
             machine=work.link.machine,
             name=name,
             key=plan.key,
-            python_path=str(told["ready"]),
+            python_path=ready,
             source=source.text,
             packages=len(plan.pins),
             made=made,
-            evicted=tuple(map(str, evicted)) if isinstance(evicted, list) else (),
+            evicted=tuple(built.keys_in(evicted)),
         )
 
     def list(self, machine: str) -> Listed:

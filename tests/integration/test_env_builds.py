@@ -208,6 +208,24 @@ def test_a_build_that_is_killed_leaves_nothing_half_made(
     assert left(host) == {done.key}
 
 
+def test_a_client_that_is_killed_leaves_an_environment_or_nothing(
+    home: Home,  # noqa: F811
+    supplied: Host,
+    ssh_config: SSHConfig,
+    asked: Path,
+) -> None:
+    home.run("machine", "add", "box", "--ssh", ssh_config.add(supplied))
+    hold(supplied)
+    with home.start("env", "build", str(asked), "--on", "box") as client:
+        installing(supplied)
+        client.kill()
+    go_on(supplied)
+    done = home.json("env", "build", str(asked), "--on", "box")
+    assert (supplied.root / "tmp/uv.log").read_text().count("pip install") == 1, "it went on"
+    assert left(supplied) == {done["key"]}
+    assert (home.kernels / "cloudml-box-digits-python3").is_dir()
+
+
 def test_of_two_builds_of_one_lock_one_works(
     built: tuple[Environments, str], host: Host, asked: Path
 ) -> None:

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from jupyter_cloudml.environments import conda, drift, images, lock, sources
-from jupyter_cloudml.environments.built import parse_list
+from jupyter_cloudml.environments.built import keys_in, parse_list
 from jupyter_cloudml.environments.drift import Difference, Packages
 from jupyter_cloudml.environments.resolver import Resolver
 from jupyter_cloudml.environments.sources import Kind, Locker
@@ -172,6 +172,20 @@ def test_the_resolvers_reason_is_shown(tmp_path: Path, index: Path) -> None:
         locker(tmp_path).lock(sources.find(str(tmp_path)))
     assert told.value.code == "unresolvable" and told.value.hint
     assert not list((tmp_path / "locks").glob("*"))
+
+
+def test_no_password_of_an_index_is_told(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://ada:canary@127.0.0.1:1/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    (tmp_path / "requirements.txt").write_text("app\n")
+    said: list[str] = []
+    resolver = Resolver(drift.minor_here(), threading.Event(), said.append)
+    asking = Locker(tmp_path / "locks", resolver)
+    with pytest.raises(NoEnvironment, match=r"127\.0\.0\.1") as told:
+        asking.lock(sources.find(str(tmp_path)))
+    assert said and "canary" not in str(told.value) + "".join(said)
 
 
 def test_resolving_can_be_called_off(tmp_path: Path, index: Path) -> None:
@@ -351,3 +365,5 @@ def test_a_list_of_environments_is_checked_before_it_is_shown() -> None:
     assert json.dumps(found.to_dict())
     with pytest.raises(ProtocolError):
         parse_list({"a": 1})
+    assert keys_in(["0123456789abcdef", "../x", 5]) == ["0123456789abcdef"]
+    assert keys_in("0123456789abcdef") == keys_in(None) == []
