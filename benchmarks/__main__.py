@@ -17,7 +17,7 @@ from pathlib import Path
 
 import websocket
 
-from benchmarks import data, kernels, report, servers, startup
+from benchmarks import data, environments, kernels, report, servers, startup
 from benchmarks.candidates import AGENT, LOCAL, OPENSSH, PARAMIKO, SSHPYK, Field
 from benchmarks.figures import Row
 from benchmarks.session import NoAnswer
@@ -25,7 +25,7 @@ from jupyter_cloudml.errors import CloudMLError
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [LOCAL, AGENT, OPENSSH, PARAMIKO, SSHPYK]
-GROUPS = ["roundtrip", "start", "bulk", "cuts", "restart", "idle", "data"]
+GROUPS = ["roundtrip", "start", "bulk", "cuts", "restart", "idle", "data", "env"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ class Size:
     idle: int = 20
     idle_s: float = 30.0
     data: data.Amount = field(default_factory=data.Amount)
+    environments: int = 5
 
 
-QUICK = Size((40,), 2, 1, 0.05, 1, 1000, 3, 5.0, 1, 3, 3.0, data.Amount(1, 50, 200))
+QUICK = Size((40,), 2, 1, 0.05, 1, 1000, 3, 5.0, 1, 3, 3.0, data.Amount(1, 50, 200), 1)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -100,7 +101,9 @@ class Run:
         if "idle" in groups:
             idle = field.folder / "idle"
             self._try("idle", lambda: servers.idle(idle, candidates, size.idle, size.idle_s))
-
+        if "env" in groups:
+            place = field.folder / "environments"
+            self._try("env", lambda: environments.measure(place, candidates, size.environments))
         if "data" in groups:
             self._try("data", lambda: data.measure(field.folder / "data", candidates, size.data))
 

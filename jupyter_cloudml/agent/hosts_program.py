@@ -17,9 +17,11 @@ LIMIT = 120.0  # seconds
 
 def run(loop: Loop, done: Callable[[dict[str, Any]], None], pythons: bool = True) -> None:
     """Start the search; ``done`` gets {"result": …} or {"error": …}. Without ``pythons`` only for kernelspecs."""
-    # A kernel that starts meanwhile comes first: the search takes seconds of a whole core.
-    argv = ["nice", "-n", "19", sys.executable, str(Path(__file__).with_name("hosts.py"))]
-    argv += [] if pythons else ["kernelspecs"]
+    argv = [sys.executable, str(Path(__file__).with_name("hosts.py"))]
+    if pythons:  # a kernel that starts meanwhile comes first: this takes seconds of a whole core
+        argv = ["nice", "-n", "19", *argv]
+    else:
+        argv.append("kernelspecs")
     fd, theirs = os.pipe()
     try:
         child = subprocess.Popen(

@@ -27,7 +27,7 @@ NEEDS = {
     "shelf": ("say", "shelf"),
     "facts": ("say", "shelf", "facts"),
     "packages": ("say", "packages"),
-    "build": ("say", "shelf", "facts", "install", "build"),
+    "build": ("say", "shelf", "install", "build"),
 }
 
 Tell = Callable[[str], None]
@@ -75,8 +75,8 @@ class Program:
 
     def _argv(self, verb: str) -> list[str]:
         read = f"import sys;exec(sys.stdin.buffer.read({len(_source(verb))}))"
-        # Where only files are looked at, nothing of a Python's own packages is: it starts in half the time without them.
-        bare = ["-S"] if verb.startswith("shelf.") else []
+        # Only who looks at a Python's own packages needs them: without, it starts in half the time.
+        bare = ["-S"] if verb.startswith(("shelf.", "build.")) else []
         return [self.python, "-I", *bare, "-c", read, verb]
 
     def _start(

@@ -16,7 +16,7 @@ from jupyter_cloudml.store import MachineRecord
 MAX_PREWARM = 4  # what an agent keeps ready of one key
 ASK_S = 15.0
 LOOK_S = 0.1  # how often a wait looks at the link
-SPECS_S = 120.0  # reads many files, at the lowest priority
+SPECS_S = 120.0  # reads many files, perhaps from a slow disk
 
 Equipment: TypeAlias = tuple[object, ...]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import sysconfig
 
 from .say import say
-from .shelf import tools
+from .shelf import find_program
 
 ASK_IPYKERNEL = "import importlib.metadata as m; print(m.version('ipykernel'))"
 
@@ -63,13 +62,6 @@ def ipykernel() -> str | None:
         cwd="/",
     )
     return told.stdout.strip() or None
-
-
-def find_program(name: str) -> str | None:
-    """The path of an installer on this host: the user's own, or one that was sent."""
-    places = os.environ.get("PATH", "").split(":")
-    places += [os.path.expanduser(place) for place in ("~/.local/bin", "~/.cargo/bin")]
-    return shutil.which(name, path=":".join([*places, *tools()]))
 
 
 def facts() -> None:

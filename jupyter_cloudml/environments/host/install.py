@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tarfile
 
-from .facts import find_program
 from .say import Failed, NoSpace, told
+from .shelf import find_program
 
 NO_SPACE_WORDS = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
 TAIL_LINES = 12

@@ -38,9 +38,12 @@ def place(name: str) -> str:
     return os.path.join(cache_folder(), name)
 
 
-def tools() -> list[str]:
-    """The folders of the programs that were sent."""
-    return sorted(glob.glob(os.path.join(glob.escape(cache_folder()), "tools", "*")), reverse=True)
+def find_program(name: str) -> str | None:
+    """The path of an installer on this host: the user's own, or one that was sent."""
+    places = os.environ.get("PATH", "").split(":")
+    places += [os.path.expanduser(place) for place in ("~/.local/bin", "~/.cargo/bin")]
+    sent = glob.glob(os.path.join(glob.escape(cache_folder()), "tools", "*"))
+    return shutil.which(name, path=":".join([*places, *sorted(sent, reverse=True)]))
 
 
 def private_folder(path: str) -> None:
