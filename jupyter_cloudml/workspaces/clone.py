@@ -28,6 +28,7 @@ HEADS, TAGS = "refs/heads/", "refs/tags/"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHORT = re.compile(r"[0-9a-f]{4,39}")
 MODULE = "160000"
+MARK = "jupyter-cloudml"  # in .git: the clone is ours
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Clone:
     def update(self, ref: str | None) -> str:
         """Fetch, and bring the folder to a branch, tag or commit (None: the remote's own); returns the commit.
 
-        Raises NotFound for an unknown `ref`, Conflict (`local_changes`) where the folder has changes that do not fit, GitError, AuthRefused, Cancelled.
+        Raises NotFound for an unknown `ref`, Conflict where the folder is something else (`exists`) or has changes that do not fit
+        (`local_changes`), GitError, AuthRefused, Cancelled.
         """
         ref = check_ref(ref) if ref else None
         self._make()
@@ -70,6 +72,14 @@ class Clone:
         for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
             for left in inner.glob(pattern):
                 left.unlink(missing_ok=True)  # of one that was killed: this one has the lock
+        if not (inner / MARK).exists():
+            if any(self._folder.iterdir()):
+                raise Conflict(
+                    f"{self._folder} is there already",
+                    hint="clone into another folder, or rename it",
+                )
+            inner.mkdir()
+            (inner / MARK).touch()
         if not (inner / "HEAD").exists():
             Git(self._folder.parent).run("init", "-q", "--template=", "--", str(self._folder))
         self._git.run("config", "remote.origin.url", self._source.url)

@@ -126,6 +126,7 @@ class Workspaces:
         machine: str,
         ref: str | None = None,
         *,
+        into: Path | None = None,
         machine_path: str | None = None,
         send: Collection[str] = (),
         leave: Collection[str] = (),
@@ -134,16 +135,18 @@ class Workspaces:
     ) -> tuple[Path, Synced]:
         """Clone a Git URL here, at a branch, tag or commit, and send it to a machine; said again, it is brought up to date.
 
-        Returns the folder here, one for each URL and machine. The machine gets files alone: no URL, history or password. Raises what
+        Returns the folder here: in `into`, else one of ours for each URL and machine. The machine gets files alone: no URL, history or password. Raises what
         Source.parse, Clone.update and `sync` do.
         """
         source = Source.parse(url)
         self._machines.get(machine)
         if machine == LOCAL:
             raise _here()
-        key = hashlib.sha256(f"{source.url}\0{machine}".encode()).hexdigest()[:16]
-        home = private_dir(private_dir(self._home / "workspaces") / "clones")
-        root = Path(os.path.realpath(private_dir(home / key))) / source.name
+        if into is None:
+            key = hashlib.sha256(f"{source.url}\0{machine}".encode()).hexdigest()[:16]
+            home = private_dir(private_dir(self._home / "workspaces") / "clones")
+            into = private_dir(home / key)
+        root = Path(os.path.realpath(into)) / source.name
         steps = Steps(progress, cancelled, of=CLONE_STEPS)
         with self._opened(root, steps) as workspace:
             Clone(root, source, steps).update(ref)

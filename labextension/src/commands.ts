@@ -5,6 +5,7 @@ import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { applies } from './actions';
 import { CloudMLError } from './api';
+import { cloneCode } from './code/clone';
 import { connectMachine } from './connect';
 import { askRemove, askStop } from './ends';
 import { askPolicies } from './policies';
@@ -131,6 +132,18 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
       async machine => Clipboard.copyToSystem(machine.address ?? '')
     );
 
+    app.commands.addCommand(CommandIDs.cloneCode, {
+      label: trans.__('Clone a Git Repository…'),
+      caption: trans.__('Clone a branch, tag or commit here, and send it to a machine'),
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: { path: { type: 'string', description: 'The folder to clone into' } }
+        }
+      },
+      execute: args => cloneCode(String(args['path'] ?? ''), model, trans)
+    });
+    palette?.addItem({ command: CommandIDs.cloneCode, category: trans.__('CloudML') });
     app.commands.addCommand(CommandIDs.cancelStart, {
       label: trans.__('Cancel'),
       describedBy: { args: MACHINE_ARGS },

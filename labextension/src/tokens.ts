@@ -36,6 +36,7 @@ export namespace CommandIDs {
   export const buildEnvironment = 'cloudml:build-environment';
   export const copyAddress = 'cloudml:copy-address';
   export const syncCode = 'cloudml:sync-code';
+  export const cloneCode = 'cloudml:clone-code';
   export const pullCode = 'cloudml:pull-code';
   export const cancelStart = 'cloudml:cancel-start';
 }

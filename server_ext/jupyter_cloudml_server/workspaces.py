@@ -107,6 +107,28 @@ class WorkspaceCalls:
 
         return await self._begin("settle", folder, body, work, join=False)
 
+    async def clone(self, folder: Path, body: Mapping[str, JSON]) -> Operation:
+        """Begin to clone a Git URL into a folder of this computer, at a branch, tag or commit, and to send it to a machine. Raises NotFound."""
+        machine = str(body["machine"])
+        await self._local.run(self._machines.get, machine)
+
+        def work(operation: Operation) -> JSON:
+            root, done = self._workspaces.clone(
+                str(body["url"]),
+                machine,
+                cast("str | None", body.get("ref")) or None,
+                into=folder,
+                send=_names(body, "send"),
+                leave=_names(body, "leave"),
+                progress=operation.progress,
+                cancelled=operation.cancelled,
+            )
+            taken = done.snapshot
+            code = {"branch": taken.branch, "base_commit": taken.base_commit, "url": taken.url}
+            return {**done.to_dict(), **code, "folder": str(root), "name": root.name}
+
+        return self._operations.start("clone", machine, work)
+
     async def _begin(
         self, kind: str, folder: Path, body: Mapping[str, JSON], work: Work, *, join: bool
     ) -> Operation:

@@ -230,6 +230,41 @@ def test_the_sync_of_a_move_is_called_off_and_a_failed_one_asks_whether_to_go_on
     assert (project.there / "data.bin").exists()
 
 
+def test_a_git_url_is_cloned_at_a_branch_and_a_commit(
+    view: View, lab: Lab, gpu: Host, tmp_path: Path
+) -> None:
+    origin = tmp_path / "sources"
+    origin.mkdir()
+    git(origin, "init", "-q")
+    (origin / "model.py").write_text("x = 1\n")
+    git(origin, "add", "-A")
+    git(origin, "commit", "-qm", "First")
+    first = git(origin, "rev-parse", "HEAD")
+    git(origin, "checkout", "-q", "-b", "feature")
+    (origin / "model.py").write_text("x = 2\n")
+    git(origin, "commit", "-qam", "Second")
+    view.panel()
+    for ref, name, text in (("feature", "feature", "x = 2\n"), (first, "HEAD", "x = 1\n")):
+        view.page.get_by_role("button", name="New: add a machine").click()
+        view.page.get_by_role("menuitem", name="Clone a Git Repository…").click()
+        dialog = view.page.get_by_role("dialog", name="Clone a Git repository")
+        expect(dialog.get_by_label("Git URL")).to_be_focused()
+        dialog.get_by_label("Git URL").fill(str(origin))
+        dialog.get_by_label("Branch, tag or commit").fill(ref)
+        assert view.axe(".jp-Dialog") == []
+        dialog.get_by_role("button", name="Clone").click()
+        commit = git(origin, "rev-parse", ref)[:7]
+        done = f"sources ({name}@{commit}) is here and on gpu"
+        expect(view.page.get_by_text(done)).to_be_visible(timeout=60_000)
+        assert (lab.root / "sources" / "model.py").read_text() == text
+        assert (gpu.root / "home/ada/sources/model.py").read_text() == text
+    view.begin("cloudml:clone-code")
+    view.page.get_by_label("Git URL").fill("ext::sh -c false")
+    view.page.get_by_role("dialog").get_by_role("button", name="Clone").click()
+    refused = view.page.locator(".Toastify__toast").filter(has_text="It was not cloned")
+    expect(refused).to_contain_text("this is no Git URL to clone from")
+
+
 def test_the_sync_of_a_move_can_be_switched_off(view: View, lab: Lab, gpu: Host) -> None:
     project = Project(lab, gpu, "off")
     project.write("1", kernel="python3")

@@ -217,6 +217,18 @@ def test_an_update_keeps_what_was_changed_here(tmp_path: Path, remote: Remote) -
         clone(there, str(remote.bare))
 
 
+def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path, remote: Remote) -> None:
+    config = (remote.work / ".git" / "config").read_text()
+    with pytest.raises(Conflict, match="is there already"):
+        clone(remote.work, str(remote.bare))
+    assert (remote.work / ".git" / "config").read_text() == config
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").write_text("x")
+    with pytest.raises(Conflict):
+        clone(tmp_path / "mine", str(remote.bare))
+    assert files(tmp_path / "mine") == {"x": "x"} and not (tmp_path / "mine" / ".git").exists()
+
+
 @pytest.mark.parametrize("stage", ["fetch", "update-ref", "write", "read-tree", "symbolic-ref"])
 def test_a_clone_that_is_killed_is_finished_by_the_next(
     tmp_path: Path, remote: Remote, stage: str

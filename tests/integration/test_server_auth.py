@@ -39,6 +39,7 @@ BODIES: dict[str, object] = {
     "executions/ack": {"path": "a.ipynb", "msg_ids": ["m"]},
     "workspaces/sync": {"path": "", "machine": "box"},
     "workspaces/pull": {"path": "", "machine": "box"},
+    "workspaces/clone": {"path": "", "machine": "box", "url": "https://h.example/b"},
     "workspaces/settle": {"path": "", "machine": "box", "take": ["a.py"]},
 }
 
@@ -132,6 +133,7 @@ def walk(server: ThreadServer) -> list[tuple[str, str]]:
             concrete = re.sub(r"\(start\|[a-z|]+\)", action, path)
             concrete = re.sub(r"^(machines)/\(\[\^/\]\+\)", r"\1/box", concrete)
             concrete = re.sub(r"^(kernels|operations)/\(\[\^/\]\+\)", r"\1/k", concrete)
+            concrete = concrete.replace("([^/]+)", "k")
             found += [(verb, concrete) for verb in VERBS]
     return found
 

@@ -245,6 +245,44 @@ def test_what_cannot_be_synced_says_why(
     assert (reply.status, reply.code) == (400, "not_code")
 
 
+def test_a_git_url_is_cloned_below_the_root_and_sent(project: Project) -> None:
+    first = git(project.here, "rev-parse", "HEAD")
+    git(project.here, "checkout", "-q", "-b", "feature")
+    (project.here / "model.py").write_text("x = 2\n")
+    git(project.here, "commit", "-qam", "Second")
+    server, name = project.server, project.here.name
+    clones = Path(server.app.root_dir, "clones")
+    clones.mkdir(exist_ok=True)
+    body = {"url": f"file://{project.here}", "machine": "box", "path": "clones"}
+
+    def cloned(**more: str) -> Any:
+        ended = server.operation(
+            server.api("POST", "workspaces/clone", {**body, **more}), OPERATION_S
+        )
+        assert ended["state"] == "done", ended
+        return ended["result"]
+
+    done = cloned(ref="main")
+    assert (done["branch"], done["base_commit"], done["name"]) == ("main", first, name)
+    assert (project.there / "model.py").read_text() == "x = 1\n"
+    assert cloned(ref="feature")["sent"] == 1
+    assert (project.there / "model.py").read_text() == "x = 2\n"
+    query = urlencode({"path": f"clones/{name}/nb/train.ipynb", "machine": "box"})
+    status = server.get(f"workspaces?{query}")
+    assert (status["branch"], status["changed"], status["synced"]) == ("feature", 0, True)
+    assert cloned(ref=first)["branch"] is None
+
+    for more, code in (
+        ({"url": "ext::sh"}, "bad_url"),
+        ({"ref": "nowhere"}, "not_found"),
+        ({"path": ""}, "exists"),
+    ):
+        ended = server.operation(
+            server.api("POST", "workspaces/clone", {**body, **more}), OPERATION_S
+        )
+        assert ended["error"]["code"] == code, ended
+
+
 def test_kernel_starts_in_the_notebooks_folder_and_says_which_code_it_has(project: Project) -> None:
     """The workspace lies outside the home folder there."""
     (project.here / "model.py").write_text("x = 3\n")

@@ -59,6 +59,20 @@ export interface ISynced {
   readonly conflicts: ReadonlyArray<string>;
 }
 
+/** What is cloned, into which folder under the server's root folder, and for which machine. */
+export interface IClone extends ICodeOf, IDecision {
+  readonly url: string;
+  /** A branch, tag or commit; empty is the remote's own branch. */
+  readonly ref?: string;
+}
+
+/** What a clone has done. */
+export interface ICloned extends ISynced {
+  readonly name: string;
+  readonly branch: string | null;
+  readonly base_commit: string | null;
+}
+
 /** A folder of code was synced, or is about to be. */
 export interface IWorkspaceEvent {
   readonly machine: string;

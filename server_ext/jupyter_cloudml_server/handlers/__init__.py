@@ -46,6 +46,7 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (r"/workspaces/snapshots", workspaces.SnapshotsHandler),
     (r"/workspaces/sync", workspaces.SyncHandler),
     (r"/workspaces/pull", workspaces.PullHandler),
+    (r"/workspaces/clone", workspaces.CloneHandler),
     (r"/workspaces/settle", workspaces.SettleHandler),
     (r"/status", status.StatusHandler),
     (r"/openapi.json", status.OpenAPIHandler),

@@ -90,6 +90,17 @@ class PullHandler(SyncHandler):
     pull = True
 
 
+class CloneHandler(WorkspaceHandlerBase):
+    """``workspaces/clone``"""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Begin to clone a Git URL."""
+        body = self.body("Clone")
+        self.accept(await self.core.workspaces.clone(self.folder_of(str(body["path"])), body))
+
+
 class SettleHandler(WorkspaceHandlerBase):
     """``workspaces/settle``"""
 
