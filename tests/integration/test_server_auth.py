@@ -35,6 +35,8 @@ BODIES: dict[str, object] = {
     "machines": {"name": "box", "host": "127.0.0.9", "host_key": KEY},
     "machines/host-key": {"host": "127.0.0.9"},
     "machines/box": {"label": "Box"},
+    "machines/box/datasets": {"source": "s3://bucket/a", "target": "a"},
+    "PATCH machines/box/datasets": {"quota": 1},
     "kernels/k/executions/ack": {"msg_ids": ["m"]},
     "executions/ack": {"path": "a.ipynb", "msg_ids": ["m"]},
     "workspaces/sync": {"path": "", "machine": "box"},
@@ -71,9 +73,8 @@ class Door(NamedTuple):
     def knock(self, verb: str, path: str, headers: dict[str, str | None]) -> tuple[int, list[str]]:
         """Send one request without our token, unless the headers bring it; return the status and what reached the core."""
         self.asked.clear()
-        reply = self.server.api(
-            verb, path, BODIES.get(path), headers={"Authorization": None, **headers}
-        )
+        body = BODIES.get(f"{verb} {path}", BODIES.get(path))
+        reply = self.server.api(verb, path, body, headers={"Authorization": None, **headers})
         assert reply.headers["Content-Type"].startswith("application/json"), (verb, path)
         if reply.status not in (200, 204):
             assert set(reply.json()) == {"code", "message", "hint", "details"}
