@@ -7,6 +7,9 @@ import json
 import os
 import secrets
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 import unicodedata
@@ -21,7 +24,7 @@ from cloudbox.fixture import Box, SSHConfig
 from faulty import Fault, proxy
 from liveserver import places, thread_server
 
-from benchmarks.s3 import ACCESS_KEY, S3, SECRET_KEY, server
+from benchmarks.s3 import ACCESS_KEY, S3, SECRET_KEY, free_port, server
 from jupyter_cloudml.datasets.endpoint import Asked
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.onhost.fetch import LARGE
@@ -309,6 +312,77 @@ def test_errors_and_cut_answers_are_tried_again(place: Place, bucket: Bucket, s3
         done = place.sync(bucket.url(), url=faulty.url)
     assert place.files() == data and done.counts["retried"] >= 3
     assert done.counts["bytes"] == sum(map(len, data.values())), "each byte is counted once"
+
+
+def test_a_service_that_falls_silent_is_asked_again(place: Place, bucket: Bucket, s3: S3) -> None:
+    bucket.put(a=b"a", b=b"b")
+    for_ever = threading.Event()
+    with proxy(s3.url) as faulty:
+        faulty.rule = lambda method, target: (
+            Fault(hold=for_ever) if "/a?" in target and faulty.asked_for("/a") == 1 else None
+        )
+        done = place.sync(bucket.url(), url=faulty.url, silent_s=0.5)
+        for_ever.set()
+        assert faulty.asked_for("/a") == 2, done
+    assert place.files() == {"a": b"a", "b": b"b"}
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Another implementation of S3, which knows no If-Match, and has its own idea of an ETag; its buckets are folders."""
+    root, port = tmp_path_factory.mktemp("odd"), free_port()
+    program = str(Path(sys.executable).with_name("rclone"))
+    keys = ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", os.devnull]
+    keys += ["--etag-hash", "", "--dir-cache-time", "0"]
+    argv = [program, "serve", "s3", *keys, "--addr", f"127.0.0.1:{port}", str(root)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
+        wait_for(lambda: _listens(port), 30, "rclone")
+        yield root, f"http://127.0.0.1:{port}"
+        service.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as found:
+        return found.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_an_odd_service_will_do(
+    place: Place, odd: tuple[Path, str], s3: S3, tmp_path: Path
+) -> None:
+    root, url = odd
+    data = {"a/b c": b"1", "big": os.urandom(BIG), "empty": b""}
+    for name, content in data.items():
+        (root / "bucket" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "bucket" / name).write_bytes(content)
+    first = place.sync("s3://bucket", url=url)
+    assert (first.failed, first.counts["files"]) == ([], 3)
+    assert place.files() == data
+    assert place.sync("s3://bucket", url=url).counts["same"] == 3
+    (root / "bucket" / "a/b c").write_bytes(b"22")
+    assert place.sync("s3://bucket", url=url).counts["files"] == 1
+    assert place.files()["a/b c"] == b"22"
+    sent = place.send("s3://bucket/back", url=url)
+    assert (sent.failed, sent.counts["files"]) == ([], 3)
+    assert place.files(root / "bucket" / "back") == place.files()
+
+    old, new = b"o" * BIG, b"n" * BIG
+    (root / "bucket" / "one").mkdir()
+    (root / "bucket/one/big").write_bytes(old)
+    os.utime(root / "bucket/one/big", (1_700_000_000, 1_700_000_000))
+    with proxy(url) as faulty:
+
+        def rule(method: str, target: str) -> Fault | None:
+            if method == "GET" and "/one/big" in target and faulty.asked_for("/one/big") == 2:
+                (tmp_path / "new").write_bytes(new)
+                os.replace(tmp_path / "new", root / "bucket/one/big")
+            return None
+
+        faulty.rule = rule
+        done = place.sync("s3://bucket/one", url=faulty.url, to=tmp_path / "one")
+    assert md5((tmp_path / "one/big").read_bytes()) == md5(new), done
+    with pytest.raises(CloudMLError) as caught:
+        place.sync("s3://no-such", url=url)
+    assert caught.value.code == "no_such_bucket"
 
 
 def test_an_object_that_changes_meanwhile_is_fetched_again_and_never_mixed(

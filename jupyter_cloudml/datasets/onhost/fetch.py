@@ -47,9 +47,17 @@ class Job:
         self.part = ""
         self.room = ""  # its name in the cache, if there is room for it
         self.blob = ""
+        self.modified = ""
+        self.failed = False
         self.touched = False  # there is a file of it in the scratch folder
         self.digest = ""  # of a content that did not agree with the ETag
         self.lock = threading.Lock()
+
+    def is_same(self, headers: dict[str, str]) -> bool:
+        """Whether an answer is of the object that was asked for; not every service knows If-Match, or has ETags that tell."""
+        etag, modified = headers.get("etag", "").strip('"'), headers.get("last-modified", "")
+        self.modified = self.modified or modified
+        return (not self.etag or etag in ("", self.etag)) and modified == self.modified
 
 
 # A job, its round, and a range: -1 is the whole file.
@@ -146,6 +154,7 @@ class Fetcher:
         """An object is another one now."""
         with job.lock:
             job.size, job.etag, job.digest, job.part, job.parked = size, etag, "", "", []
+            job.modified = ""
             self._release(job)
         self.begin(job, url)
 
@@ -153,8 +162,10 @@ class Fetcher:
         """Give a file up."""
         with job.lock:
             job.round += 1
-        self.talk.error(job.path, code, why)
-        self.settle(job)
+            again, job.failed = job.failed, True
+        if not again:  # several of its ranges may fail at once
+            self.talk.error(job.path, code, why)
+            self.settle(job)
 
     def settle(self, job: Job) -> None:
         """Count a file as done with."""
@@ -204,29 +215,29 @@ class Fetcher:
             except Stopped:
                 continue
             except Again as exc:
-                self._unreached(job, exc)
+                self._unreached(job, turn, exc)
             except (InTheWay, Failed) as exc:
                 self.fail(job, getattr(exc, "code", "in_the_way"), str(exc))
             except OSError as exc:
-                self._broken(job, exc)
+                self._broken(job, turn, exc)
             except BaseException as exc:  # noqa: BLE001 - the edge of a thread: nothing may end it in silence
                 self.talk.give_up("defect", f"{type(exc).__name__}: {exc}")
         wire.close()
 
-    def _unreached(self, job: Job, exc: Again) -> None:
+    def _unreached(self, job: Job, turn: int, exc: Again) -> None:
         if not exc.reached:
             self.talk.give_up("endpoint_unreachable", str(exc))
-        else:
+        elif job.round == turn:
             self.fail(job, "unavailable", str(exc))
 
-    def _broken(self, job: Job, exc: OSError) -> None:
+    def _broken(self, job: Job, turn: int, exc: OSError) -> None:
         if exc.errno in FULL:
             self.talk.give_up("no_space", f"no space for {job.path}")
         elif isinstance(exc, ssl.SSLError):
             self.talk.give_up("endpoint_unreachable", f"TLS: {exc.reason or exc}")
         elif exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             self.talk.give_up("endpoint_unreachable", exc.strerror or "there is no way to it")
-        else:
+        elif job.round == turn:  # else its unfinished file has been taken away
             self.fail(job, "os_error", exc.strerror or str(exc))
 
     def _ask(self, job: Job, wire: Wire, extra: dict[str, str]) -> Reply | None:
@@ -236,14 +247,13 @@ class Fetcher:
         if job.etag:
             extra = {**extra, "If-Match": f'"{job.etag}"'}
         reply = wire.ask("GET", url, extra)
-        told = reply.headers.get("etag", "").strip('"')
         if reply.status in (200, 206):
-            if not job.etag or told in ("", job.etag):
-                return reply
-            wire.close()  # a service that knows no If-Match
             with job.lock:
+                if job.round == turn and job.is_same(reply.headers):
+                    return reply
                 if job.round == turn:
                     self._is_another(job)
+            wire.close()
             return None
         text = reply.text()
         if reply.status >= 500 or reply.status == 429:
@@ -362,9 +372,12 @@ class Fetcher:
             if reply is None:
                 self._wait(job, turn, number)
                 return False
-            if reply.status != 206 or reply.length != size:
+            told = reply.headers.get("content-range", "")  # some say 200 and mean 206
+            right = told.startswith(f"bytes {first}-") if told else reply.status == 206
+            if not right or reply.length != size:
                 wire.close()
-                raise Again("the service does not send ranges as it was asked to")
+                what = f"{reply.length} bytes with status {reply.status}"
+                raise Again(f"the service sends {what} for a range of {size}")
             return self._received(job, turn, first, wire, reply, buffer)
 
         if tries(self.talk, attempt, wire):

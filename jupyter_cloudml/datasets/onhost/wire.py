@@ -90,9 +90,9 @@ class Wire:
                     self._connect(peer)
                 self._send(head, body, length)
                 return self._head(method)
-            except (OSError, WireError):
+            except (OSError, WireError) as exc:
                 self.close()
-                if fresh or not kept:
+                if fresh or not kept or isinstance(exc, socket.timeout):
                     raise
                 if body:
                     body.seek(
