@@ -30,6 +30,11 @@ export class CloudMLSettings {
     return this._read('syncCode', true);
   }
 
+  /** Whether files that a run has made on a machine come back by themselves. */
+  get pullAfterRuns(): boolean {
+    return this._read('pullAfterRuns', false);
+  }
+
   /** Follow the registry's settings from now on. */
   follow(settings: ISettingRegistry.ISettings): void {
     this._settings = settings;

@@ -230,6 +230,23 @@ def test_the_sync_of_a_move_is_called_off_and_a_failed_one_asks_whether_to_go_on
     assert (project.there / "data.bin").exists()
 
 
+def test_files_come_back_after_a_run_where_that_is_wanted(view: View, lab: Lab, gpu: Host) -> None:
+    project = Project(lab, gpu, "back")
+    project.write(MAKE, kernel="cloudml-gpu")
+    project.sync()
+    view.set_setting("jupyter-cloudml:plugin", {"pullAfterRuns": True})
+    view.reload()
+    try:
+        view.panel()
+        view.open_notebook(project.notebook)
+        expect(code_of(view)).to_contain_text("synced")
+        view.run_cell(0)
+        wait_for(lambda: (project.here / "out.json").exists(), "the file to come back", 30)
+        expect(code_of(view)).to_contain_text("1 file came back")
+    finally:
+        view.set_setting("jupyter-cloudml:plugin", {})
+
+
 def test_a_git_url_is_cloned_at_a_branch_and_a_commit(
     view: View, lab: Lab, gpu: Host, tmp_path: Path
 ) -> None:

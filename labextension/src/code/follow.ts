@@ -5,6 +5,7 @@ import { Kernel } from '@jupyterlab/services';
 import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
 
+import { ICloudMLSettings } from '../settings';
 import { LOCAL } from '../specs';
 import { ICurrentNotebook } from '../tokens';
 import { CodeModel } from './model';
@@ -19,6 +20,7 @@ export class CodeFollower implements IDisposable {
   constructor(
     private readonly _code: CodeModel,
     private readonly _notebook: ICurrentNotebook,
+    private readonly _settings: ICloudMLSettings,
     private readonly _isVisible: () => boolean
   ) {
     _notebook.changed.connect(this._onNotebook, this);
@@ -94,13 +96,21 @@ export class CodeFollower implements IDisposable {
       this._ran = true;
     } else if (status === 'idle' && this._ran) {
       this._ran = false;
-      this._settle();
+      this._settle(this._settings.pullAfterRuns);
     }
   }
 
-  private _settle(): void {
+  /** Ask the machine once all is quiet; `pull` brings back what was changed there. */
+  private _settle(pull = false): void {
     window.clearTimeout(this._settling);
-    this._settling = window.setTimeout(() => void this._code.lookThere(), QUIET);
+    this._settling = window.setTimeout(() => void this._ask(pull), QUIET);
+  }
+
+  private async _ask(pull: boolean): Promise<void> {
+    await this._code.lookThere();
+    if (pull && this._code.hasChangesThere) {
+      await this._code.pull();
+    }
   }
 
   private readonly _poll: Poll;

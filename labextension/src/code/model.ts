@@ -54,6 +54,12 @@ export class CodeModel implements IDisposable {
     return this._there;
   }
 
+  /** Whether there is something to bring back that is no conflict already. */
+  get hasChangesThere(): boolean {
+    const conflicts = this._value?.conflicts ?? [];
+    return [...this._there.changed, ...this._there.gone].some(file => !conflicts.includes(file));
+  }
+
   /** Why the last thing did not work. */
   get error(): CloudMLError | null {
     return this._error;

@@ -24,7 +24,7 @@ export class NotebookSection extends ReactWidget {
       () => this._target(),
       () => settings.showGauges && this.isVisible
     );
-    this._follower = new CodeFollower(code, notebook, () => this.isVisible);
+    this._follower = new CodeFollower(code, notebook, settings, () => this.isVisible);
     settings.changed.connect(this._onSettings, this);
     notebook.changed.connect(this._onPlace, this);
   }
