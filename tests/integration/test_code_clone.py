@@ -338,7 +338,8 @@ def test_nothing_in_a_cloned_repository_runs(
     assert not mark.exists()
     assert (there / "model.py").read_text() == "m\n" and (there / "out").is_symlink()
     # The control: the user's own git does run them.
-    subprocess.run(["git", "-C", str(there), "checkout", "-f", "-q", "HEAD"], check=False)
+    argv = ["git", "-C", str(there), "checkout", "-f", "-q", "HEAD", "--"]
+    subprocess.run(argv, check=False)
     assert mark.exists()
 
 
@@ -348,7 +349,8 @@ def test_a_tree_that_leads_out_of_its_folder_writes_nothing(
 ) -> None:
     mode, name = "100755", git(remote.work, "hash-object", "-w", "model.py")
     for part in reversed(path.split("/")):
-        argv = ["git", "hash-object", "-w", "-t", "tree", "--literally", "--stdin"]
+        words = ["hash-object", "-w", "-t", "tree", "--literally", "--stdin"]
+        argv = ["git", *words]  # nosemgrep: git-argv-without-dashes
         row = f"{mode} {part}\0".encode() + bytes.fromhex(name)
         told = subprocess.run(argv, input=row, cwd=remote.work, capture_output=True, check=True)
         mode, name = "40000", told.stdout.decode().strip()
