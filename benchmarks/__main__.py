@@ -17,7 +17,7 @@ from pathlib import Path
 
 import websocket
 
-from benchmarks import data, environments, kernels, report, servers, startup
+from benchmarks import code, data, environments, kernels, report, servers, startup
 from benchmarks.candidates import AGENT, LOCAL, OPENSSH, PARAMIKO, SSHPYK, Field
 from benchmarks.figures import Row
 from benchmarks.session import NoAnswer
@@ -25,7 +25,7 @@ from jupyter_cloudml.errors import CloudMLError
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [LOCAL, AGENT, OPENSSH, PARAMIKO, SSHPYK]
-GROUPS = ["roundtrip", "start", "bulk", "cuts", "restart", "idle", "data", "env"]
+GROUPS = ["roundtrip", "start", "bulk", "cuts", "restart", "idle", "code", "data", "env"]
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,27 @@ class Size:
     restarts: int = 3
     idle: int = 20
     idle_s: float = 30.0
+    code: code.Amount = field(default_factory=code.Amount)
     data: data.Amount = field(default_factory=data.Amount)
     environments: int = 5
 
 
-QUICK = Size((40,), 2, 1, 0.05, 1, 1000, 3, 5.0, 1, 3, 3.0, data.Amount(1, 50, 200), 1)
+QUICK = Size(
+    (40,),
+    2,
+    1,
+    0.05,
+    1,
+    1000,
+    3,
+    5.0,
+    1,
+    3,
+    3.0,
+    code.Amount(1, 50, 100, 500),
+    data.Amount(1, 50, 200),
+    1,
+)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -101,6 +117,8 @@ class Run:
         if "idle" in groups:
             idle = field.folder / "idle"
             self._try("idle", lambda: servers.idle(idle, candidates, size.idle, size.idle_s))
+        if "code" in groups:
+            self._try("code", lambda: code.measure(field.folder / "code", candidates, size.code))
         if "env" in groups:
             place = field.folder / "environments"
             self._try("env", lambda: environments.measure(place, candidates, size.environments))

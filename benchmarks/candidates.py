@@ -58,18 +58,8 @@ class Field:
         if name == SSHPYK:
             self._write_sshpyk(server)
             return Candidate(name, "sshpyk", server)
-        self._add_machine(name, server)
+        add_machine(name, server, server.port, name)
         return Candidate(name, f"cloudml-{name}", server)
-
-    def _add_machine(self, name: str, server: SSHServer) -> None:
-        place = f"{server.user}@{server.address}:{server.port}"
-        program = Path(sys.executable).with_name("jupyter-cloudml")
-        command = [str(program), "machine", "add", name, "--ssh", place]
-        command += ["--identity", str(server.identity), "--host-key", server.fingerprint]
-        command += ["--python", sys.executable, "--carrier", name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        if done.returncode:
-            raise SystemExit(f"machine {name} was not added: {done.stderr or done.stdout}")
 
     def _write_sshpyk(self, server: SSHServer) -> None:
         config, known_hosts = server.folder / "ssh_config", server.folder / "known_hosts"
@@ -117,3 +107,15 @@ class Field:
             server.close()
             end_all(server.home)
         end_all(self.folder / "home")
+
+
+def add_machine(name: str, server: SSHServer, port: int, carrier: str) -> None:
+    """Register a machine as its user would; `port` may be that of a line in front of the server."""
+    place = f"{server.user}@{server.address}:{port}"
+    program = Path(sys.executable).with_name("jupyter-cloudml")
+    command = [str(program), "machine", "add", name, "--ssh", place]
+    command += ["--identity", str(server.identity), "--host-key", server.fingerprint]
+    command += ["--python", sys.executable, "--carrier", carrier]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise SystemExit(f"machine {name} was not added: {done.stderr or done.stdout}")

@@ -79,7 +79,8 @@ class Bench:
             rows.append(_row(title, "≤ 1.0 × obstore", 1.0, ours, obstore, "obstore, 32 in flight"))
         else:
             fetch_small()
-        memory = Row("memory of the machine's program meanwhile", "MB", "≤ 100 MB", digits=0)
+        title = "memory of the machine's program meanwhile"
+        memory = Row(title, "MB", "≤ 100 MB", digits=0, tool="")
         memory.bounds = {OPENSSH: lambda ours, _: ours <= 100}
         memory.figures = {OPENSSH: Figure.of(peak)}
         rows.append(memory)
@@ -144,10 +145,9 @@ class Bench:
 def _row(
     title: str, promise: str, times: float, ours: list[float], theirs: list[float], tool: str
 ) -> Row:
-    row = Row(title, "s", promise)
+    row = Row(title, "s", promise, tool=tool)
     row.bounds = {OPENSSH: lambda mine, other: mine <= times * other}
     row.figures = {LOCAL: Figure.of(theirs), OPENSSH: Figure.of(ours)}
-    row.notes = {LOCAL: tool}
     return row
 
 

@@ -18,7 +18,6 @@ from jupyter_cloudml.environments.service import Built, Environments
 from jupyter_cloudml_kernels.machines import current
 
 ASKED = "ipykernel\ndask[distributed]\n"
-NOTE = "uv alone"
 
 
 def measure(folder: Path, candidates: list[Candidate], rounds: int) -> list[Row]:
@@ -51,11 +50,10 @@ def measure(folder: Path, candidates: list[Candidate], rounds: int) -> list[Row]
         _built(environments, requirements, machine)
         again.append(time.monotonic() - began)
     title = f"environment of {first.packages} packages"
-    build = Row(f"{title}, warm cache", "s", "≤ uv + 0.5 s", digits=3)
+    build = Row(f"{title}, warm cache", "s", "≤ uv + 0.5 s", digits=3, tool="uv alone")
     build.bounds = {OPENSSH: lambda ours, uv: ours <= uv + 0.5}
     build.figures = {LOCAL: Figure.of(with_uv), OPENSSH: Figure.of(ours)}
-    build.notes = {LOCAL: NOTE}
-    same = Row(f"{title}, same key again", "s", "≤ 0.1 s", digits=3)
+    same = Row(f"{title}, same key again", "s", "≤ 0.1 s", digits=3, tool="")
     same.bounds = {OPENSSH: lambda ours, _: ours <= 0.1}
     same.figures = {OPENSSH: Figure.of(again)}
     return [build, same]

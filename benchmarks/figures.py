@@ -41,7 +41,10 @@ Bound = Callable[[float, float], bool]
 
 @dataclass
 class Row:
-    """One line of the report: what was measured, of whom, and what was promised of it."""
+    """One line of the report: what was measured, of whom, and what was promised of it.
+
+    `tool`: what the baseline's figure is of where that is no kernel ("" where there is none); such rows have a table of their own.
+    """
 
     title: str
     unit: str
@@ -51,6 +54,7 @@ class Row:
     notes: dict[str, str] = field(default_factory=dict)
     baseline: str = "local"
     digits: int = 2
+    tool: str | None = None
 
     def kept(self, candidate: str) -> bool | None:
         """Tell whether the promise is kept; None when none was made or nothing was measured."""

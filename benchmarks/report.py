@@ -31,6 +31,11 @@ First contact is measured in a new process that has its database open but no lin
 ended; for sshpyk it includes the start of its connection master. *ours, this machine* is a kernel of this computer under the agent, without SSH.
 """
 
+BESIDE = """\
+Code, datasets and environments, on a machine over openssh beside the tool that is named, in turn. Ceph's RGW on the same computer is the service for
+datasets. The line with a round trip of 50 ms and 50 Mbit/s is a proxy in front of the SSH server; the other tools keep one connection open as well.
+"""
+
 WHY_BULK = """\
 Why bulk output falls short: on 2 CPUs there is no processor left over for the way. For one output of 50 MB, which a local kernel brings in 0.24 s,
 the agent takes 0.05 s of processor time, sshd 0.04 s, ssh 0.03 s and our end of the link 0.02 s (means of 12, taken aside on 2026-11-21;
@@ -78,6 +83,20 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def beside(rows: Sequence[Row]) -> str:
+    """Write the rows about code, data and environments as a table: a machine over openssh, and the tool beside it."""
+    lines = [["what", "ours, openssh", "beside it", "must"], ["---"] * 4]
+    for row in rows:
+        theirs = f"{cell(row, row.baseline)} {row.tool}" if row.tool else "–"
+        lines.append([f"{row.title}, {row.unit}", cell(row, OPENSSH), theirs, row.promise])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Tell the rows about kernels from those beside other tools."""
+    return [row for row in rows if row.tool is None], [row for row in rows if row.tool is not None]
+
+
 def misses(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     """Name every promise that was not kept; one that was not measured is not."""
     return [
@@ -95,9 +114,12 @@ def document(
     failures: Sequence[str] = (),
 ) -> str:
     """Write docs/benchmarks.md."""
+    kernels, others = split(rows)
+    tables = table(kernels, names) if kernels else ""
+    tables += f"\n{BESIDE}\n{beside(others)}" if others else ""
     return (
         f"{HEAD}\n{environment(names)} Load average {load[0]:.2f} before, {load[1]:.2f} after.\n\n"
-        f"{table(rows, names)}\n{verdict(misses(rows, names), failures)}{why(rows, names)}{carrier(rows)}"
+        f"{tables}\n{verdict(misses(rows, names), failures)}{why(rows, names)}{carrier(rows)}"
     )
 
 
@@ -143,7 +165,8 @@ def summary(rows: Sequence[Row]) -> str:
     """Write the README's section: the rows with a promise, without ranges."""
     names = [LOCAL, OPENSSH, PARAMIKO, "sshpyk"]
     lines = [["what", *(TITLES[name] for name in names)], ["---"] * 5]
-    for row in rows:
+    kernels, others = split(rows)
+    for row in kernels:
         if row.promise:
             figures = [row.figures.get(name) for name in names]
             shown = [
@@ -155,6 +178,7 @@ def summary(rows: Sequence[Row]) -> str:
     return (
         "## Figures\n\nMedians over loopback SSH, written by `make bench`; "
         f"[all figures, with ranges and what they were measured on](docs/benchmarks.md).\n\n{rows_text}"
+        + (f"\n{beside(others)}" if others else "")
     )
 
 
