@@ -73,7 +73,9 @@ class Bench:
         for machine, shell, where in ((OPENSSH, near, ""), (FAR, far, ", long line")):
             ours, tar = self._in_turn(partial(self._first, machine), partial(self._tar, shell))
             rows.append(
-                _row(f"{what}: first{where}", "≤ 1.3 × tar over ssh", 1.3, ours, tar, "tar over ssh")
+                _row(
+                    f"{what}: first{where}", "≤ 1.3 × tar over ssh", 1.3, ours, tar, "tar over ssh"
+                )
             )
         code = Workspaces(self._folder / "kept", current())
         place, mirror = str(self._home / "kept"), str(self._home / "mirror")
