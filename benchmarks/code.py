@@ -201,12 +201,16 @@ def _run(command: str) -> None:
 def make_repository(folder: Path, amount: Amount) -> None:
     """Make a repository of that shape; what is in its files compresses about as well as Python does."""
     folder.mkdir()
-    git = ["git", "-C", str(folder), "-c", "core.fsmonitor=false"]
-    subprocess.run([*git, "init", "--quiet", "-b", "main"], check=True, timeout=60)
     stream = b"".join(_history(amount))
-    importing = [*git, "fast-import", "--quiet"]
-    subprocess.run(importing, input=stream, check=True, timeout=120, capture_output=True)
-    subprocess.run([*git, "reset", "--quiet", "--hard", "main"], check=True, timeout=60)
+    steps: list[tuple[list[str], bytes]] = [
+        (["git", "init", "--quiet", "-b", "main", "--", "."], b""),
+        (["git", "fast-import", "--quiet"], stream),  # nosemgrep: git-argv-without-dashes
+        (["git", "checkout", "--quiet", "--force", "main", "--"], b""),
+    ]
+    for argv, said in steps:
+        done = subprocess.run(argv, input=said, capture_output=True, cwd=folder, timeout=120)
+        if done.returncode:
+            raise NoAnswer(f"git {argv[1]} failed: {done.stderr.decode()[-500:]}")
 
 
 def _history(amount: Amount) -> Iterator[bytes]:
