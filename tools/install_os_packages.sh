@@ -25,7 +25,6 @@ need git git
 need radosgw radosgw
 need ceph-mon ceph-mon
 need ceph-osd ceph-osd
-need ceph-mgr ceph-mgr
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || need chromium chromium
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
