@@ -155,7 +155,7 @@ def test_the_debugger_answers_on_control(kernel: tuple[Any, Talk]) -> None:
 
 def test_control_answers_while_a_cell_runs(kernel: tuple[Any, Talk]) -> None:
     manager, talk = kernel
-    msg_id = talk.client.execute("import time\nwhile True: time.sleep(0.01)")
+    msg_id = talk.client.execute("import time\nprint(1)\nwhile True: time.sleep(0.01)")
     talk.begun(msg_id)
     talk.client.control_channel.send(talk.client.session.msg("kernel_info_request"))
     assert talk.client.get_control_msg(timeout=20)["msg_type"] == "kernel_info_reply"

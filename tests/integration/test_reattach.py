@@ -303,8 +303,8 @@ def test_interrupt_restart_and_shutdown_work_on_a_kernel_that_was_brought_back(h
     home.server.stop(kill=True)
     home.start()
     page = home.page(kernel_id)
-    msg_id = page.execute("while True: pass")
-    page.until("execute_input", msg_id)
+    msg_id = page.execute("print(1)\nwhile True: pass")
+    page.until("stream", msg_id)
     assert home.server.request("POST", f"api/kernels/{kernel_id}/interrupt").status == 204
     assert page.until("execute_reply", msg_id)[-1]["content"]["ename"] == "KeyboardInterrupt"
 

@@ -90,7 +90,7 @@ def test_stdin_and_interrupt(kernel: tuple[Any, Talk]) -> None:
     assert talk.client.get_stdin_msg(timeout=20)["content"]["prompt"] == "Name? "
     talk.client.input("Ada")
     assert talk.reply(msg_id)["content"]["status"] == "ok" and talk.run("print(name)") == "Ada\n"
-    msg_id = talk.client.execute("while True: pass")
+    msg_id = talk.client.execute("print(1)\nwhile True: pass")
     talk.begun(msg_id)
     manager.interrupt_kernel()
     assert talk.reply(msg_id)["content"]["ename"] == "KeyboardInterrupt"
@@ -124,7 +124,7 @@ def test_a_cut_is_no_end_and_loses_nothing(kernel: tuple[Any, Talk], far: Host) 
     msg_id = talk.client.execute(
         "import time\nfor i in range(3000):\n    print(i)\n    if i % 10 == 0: time.sleep(0.01)"
     )
-    talk.begun(msg_id)
+    text = talk.begun(msg_id)
     far.link(up=False)
     wait_for(lambda: state() == "reconnecting", "the cut", CUT_S)
     assert manager.is_alive() and asyncio.run(manager.provisioner.poll()) is None
@@ -134,7 +134,9 @@ def test_a_cut_is_no_end_and_loses_nothing(kernel: tuple[Any, Talk], far: Host) 
     assert time.monotonic() - began < 1, "nobody is waited for"
     queued = talk.client.execute("print('sent meanwhile')")
     far.link(up=True)
-    text = "".join(m["content"]["text"] for m in talk.messages(msg_id) if m["msg_type"] == "stream")
+    text += "".join(
+        m["content"]["text"] for m in talk.messages(msg_id) if m["msg_type"] == "stream"
+    )
     assert text == "".join(f"{i}\n" for i in range(3000))
     (once,) = [m for m in talk.messages(queued) if m["msg_type"] == "stream"]
     assert once["content"]["text"] == "sent meanwhile\n" and state() == "connected"
