@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print, and write docs/benchmarks.md."""
+"""`python -m benchmarks`: measure, print, and renew the parts of docs/benchmarks.md that were measured whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import websocket
 
-from benchmarks import code, data, environments, kernels, report, servers, startup
+from benchmarks import code, data, environments, kernels, parts, report, servers, startup
 from benchmarks.candidates import AGENT, LOCAL, OPENSSH, PARAMIKO, SSHPYK, Field
 from benchmarks.figures import Row
 from benchmarks.session import NoAnswer
@@ -25,7 +25,7 @@ from jupyter_cloudml.errors import CloudMLError
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [LOCAL, AGENT, OPENSSH, PARAMIKO, SSHPYK]
-GROUPS = ["roundtrip", "start", "bulk", "cuts", "restart", "idle", "code", "data", "env"]
+GROUPS = [group for part in parts.PARTS for group in part.groups]
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,13 @@ class Run:
 
     def __init__(self, field: Field, size: Size, rng: random.Random) -> None:
         self.field, self.size, self.rng = field, size, rng
-        self.rows: list[Row] = []
-        self.failures: list[str] = []
+        self.rows: dict[str, list[Row]] = {}
+        self.failures: dict[str, str] = {}
+
+    def measured(self, part: parts.Part) -> parts.Measured:
+        """What there is for a part of the document."""
+        rows = [row for group in part.groups for row in self.rows.get(group, [])]
+        return parts.Measured(rows, [self.failures[g] for g in part.groups if g in self.failures])
 
     def measure(self, groups: list[str]) -> None:
         """Measure these groups."""
@@ -143,9 +148,9 @@ class Run:
             rows = measured()
         except (NoAnswer, OSError, websocket.WebSocketException, CloudMLError) as exc:
             traceback.print_exc()
-            self.failures.append(f"{group}: {exc}")
+            self.failures[group] = f"{group}: {exc}"
             return
-        self.rows += rows
+        self.rows.setdefault(group, []).extend(rows)
         for row in rows:
             figures = [f"{n} {report.cell(row, n)}" for n in NAMES if n in row.figures]
             print(f"{row.title} [{row.unit}]: {'  '.join(figures)}", flush=True)
@@ -171,14 +176,19 @@ def main(argv: list[str]) -> int:
             run.measure(options.only)
         finally:
             field.close()
-    loads = (before, os.getloadavg()[0])
-    text = report.document(run.rows, options.candidates, loads, run.failures)
-    print(f"\n{text}\n{time.monotonic() - began:.0f} s")
+    load = f"Load average {before:.2f} before, {os.getloadavg()[0]:.2f} after."
+    circumstances = f"{report.environment(options.candidates)} {load}"
+    done = {p: run.measured(p) for p in parts.PARTS if {*p.groups} & {*options.only}}
+    for part, measured in done.items():
+        print(f"\n{parts.text(part, measured, options.candidates, circumstances)}")
+    print(f"{time.monotonic() - began:.0f} s")
     if options.quick:
         return 1 if run.failures else 0
-    if options.only == GROUPS and options.candidates == NAMES:
-        report.write(ROOT, text, run.rows)
-    return 1 if run.failures or report.misses(run.rows, options.candidates) else 0
+    if options.candidates == NAMES:
+        whole = {p: m for p, m in done.items() if {*p.groups} <= {*options.only}}
+        parts.write(ROOT, whole, options.candidates, circumstances)
+    rows = [row for measured in done.values() for row in measured.rows]
+    return 1 if run.failures or report.misses(rows, options.candidates) else 0
 
 
 if __name__ == "__main__":

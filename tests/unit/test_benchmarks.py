@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import parts, report
 from benchmarks.figures import Figure, Row, percentile
 
 
@@ -60,15 +60,47 @@ def test_a_cell_shows_median_range_ratio_and_verdict() -> None:
     assert report.cell(execute(6), "sshpyk") == "–"
 
 
-def test_writing_replaces_the_figures_in_the_readme_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "docs").mkdir()
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")
+KERNELS, CODE = parts.PARTS[0], parts.PARTS[1]
+MARKED = "before\n<!-- kernels -->\nold\n<!-- /kernels -->\nbetween\n<!-- code -->\nkept\n<!-- /code -->\n"
+
+
+def documents(root: Path, content: str) -> list[Path]:
+    (root / "docs").mkdir()
+    both = [root / "README.md", root / "docs" / "benchmarks.md"]
+    for path in both:
+        path.write_text(content)
+    return both
+
+
+def test_writing_a_part_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    readme, document = documents(tmp_path, MARKED)
     for _ in range(2):
-        report.write(tmp_path, "all of it", [execute(6)])
-    text = readme.read_text()
-    assert text.startswith("before\n<!-- figures -->\n## Figures\n")
-    assert text.endswith("<!-- /figures -->\nafter\n")
-    assert "old" not in text
-    assert text.count("| execute, ms | 6.00 | 6.00 |") == 1
-    assert (tmp_path / "docs" / "benchmarks.md").read_text() == "all of it"
+        measured = parts.Measured([execute(6)], ["bulk: no answer"])
+        parts.write(tmp_path, {KERNELS: measured}, ["local", "openssh"], "measured on this")
+    for text in (readme.read_text(), document.read_text()):
+        assert text.startswith("before\n<!-- kernels -->\n") and "old" not in text
+        assert text.endswith(MARKED[MARKED.index("<!-- /kernels -->") :])
+    assert readme.read_text().count("| execute, ms | 6.00 | 6.00 |") == 1
+    assert "## Kernels\n" in document.read_text() and "measured on this" in document.read_text()
+    assert "- bulk: no answer\n" in document.read_text()
+
+
+def test_a_part_has_a_table_beside_its_tool(tmp_path: Path) -> None:
+    row = Row("first", "s", "≤ tar", figures={"openssh": Figure.of([1]), "tar": Figure.of([2])})
+    row.baseline = row.tool = "tar"
+    readme, _ = documents(tmp_path, MARKED)
+    parts.write(tmp_path, {CODE: parts.Measured([row])}, ["local", "openssh"], "")
+    assert "| first, s | 1.00 ×0.50 | 2.00 tar | ≤ tar |\n<!-- /code -->" in readme.read_text()
+
+
+def test_a_document_without_the_parts_marks_is_refused(tmp_path: Path) -> None:
+    documents(tmp_path, "nothing")
+    with pytest.raises(ValueError, match="no marks for the part kernels"):
+        parts.write(tmp_path, {KERNELS: parts.Measured([execute(6)])}, ["local"], "")
+
+
+def test_the_documents_have_marks_for_every_part() -> None:
+    for name in ("README.md", "docs/benchmarks.md"):
+        text = (Path(__file__).parents[2] / name).read_text()
+        for part in parts.PARTS:
+            assert text.index(f"<!-- {part.name} -->\n") < text.index(f"<!-- /{part.name} -->\n")
