@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from ..errors import (
@@ -22,23 +20,11 @@ from ..errors import (
 )
 from ..link.link import Link
 from ..link.process import Ended, LinkChange, Output, RemoteProcess
+from ..link.sent_program import SentProgram
 from .errors import DataError
 
-# In the order in which they import each other.
-MODULES = ("wire", "talk", "folder", "book", "fetch", "send", "main")
-PACKAGE = "cloudml_data"
-LOADER = """\
-import json, sys, types
-package = types.ModuleType({package!r})
-package.__path__ = []
-sys.modules[{package!r}] = package
-for name, text in json.loads(sys.stdin.buffer.read({length})):
-    module = types.ModuleType({package!r} + "." + name)
-    module.__package__ = {package!r}
-    sys.modules[module.__name__] = module
-    exec(compile(text, name + ".py", "exec"), module.__dict__)
-sys.exit(module.main())
-"""
+NAMES = ("wire", "talk", "folder", "book", "fetch", "send", "main")
+PROGRAM = SentProgram(("onhost.folder", *(f"datasets.onhost.{name}" for name in NAMES)))
 LOOK_S = 0.2
 WRITE_S = 600.0  # for a machine that takes nothing more
 ORPHAN_S = 600.0
@@ -51,11 +37,9 @@ class Program:
 
     def __init__(self, link: Link, args: dict[str, Any]) -> None:
         self.machine = link.machine
-        source = _source()
-        loader = LOADER.format(package=PACKAGE, length=len(source))
         self._process = RemoteProcess.start(
             link,
-            [str(link.info["python"]), "-I", "-c", loader],
+            [str(link.info["python"]), "-I", "-c", PROGRAM.loader],
             stdin=True,
             labels={"purpose": "data"},
             orphan_s=ORPHAN_S,
@@ -63,7 +47,7 @@ class Program:
         self._rest = bytearray()
         self._complaint = b""
         self.link_is_up = True
-        self._write(source + json.dumps(args).encode() + b"\n")
+        self._write(PROGRAM.source + json.dumps(args).encode() + b"\n")
 
     def tell(self, **what: Any) -> None:
         """Say one thing to it. Raises Cancelled for a machine that takes nothing."""
@@ -154,11 +138,3 @@ def failure(machine: str, code: str, message: str) -> CloudMLError:
             hint="the files go to the machine directly: it needs a way to the service",
         )
     return AgentError(f"{machine}: {message}", code=code)
-
-
-@cache
-def _source() -> bytes:
-    folder = files("jupyter_cloudml.datasets").joinpath("onhost")
-    return json.dumps(
-        [[name, folder.joinpath(f"{name}.py").read_text()] for name in MODULES]
-    ).encode()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ..errors import Conflict, NotFound
 from .git import Git, GitError
-from .host import good_path
 from .local import LocalFolder
 from .merge import File, decide
 from .objects import Objects
+from .onhost.tree import good_path
 from .progress import Steps
 from .snapshot import OPTIONS
 from .source import Source, check_ref

@@ -6,8 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from .host import SCRATCH, Tree, blob_of, good_path
+from ..onhost.folder import InTheWay
 from .merge import File
+from .onhost.tree import SCRATCH, Tree, blob_of, good_path
 
 
 class LocalFolder:
@@ -45,8 +46,8 @@ class LocalFolder:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(mode=0o700)
             self._fill(scratch / "0", mode, data)
-            tree.place("0", path)
-        except NotADirectoryError:
+            tree.place(f"{SCRATCH}/0", path)
+        except InTheWay:
             return False
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -62,6 +63,8 @@ class LocalFolder:
             if self._at(tree, path) != expected:
                 return False
             tree.delete(path)
+        except InTheWay:
+            return False
         finally:
             tree.close()
         return True

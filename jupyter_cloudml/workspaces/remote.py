@@ -1,4 +1,4 @@
-"""Runs host.py on a machine. It goes on through cuts of the link, and a call that is abandoned ends by itself."""
+"""Runs the program of onhost/ on a machine. It goes on through cuts of the link, and a call that is abandoned ends by itself."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import json
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from ..errors import AgentError, Cancelled, CloudMLError, NoSpace, ProtocolError
 from ..link.link import Link
 from ..link.process import Ended, Output, RemoteProcess
-from .host import good_path
+from ..link.sent_program import SentProgram
+from .onhost.tree import good_path
 
+NAMES = ("tree", "state", "apply", "main")
+PROGRAM = SentProgram(("onhost.folder", *(f"workspaces.onhost.{name}" for name in NAMES)))
 LOOK_S = 0.2
 WRITE_S = 600.0  # for a machine that takes nothing more
 ORPHAN_S = 600.0
@@ -25,7 +26,7 @@ MAX_CONTENTS = 4 << 30
 
 
 class RemoteFolder:
-    """One workspace's folder on a machine: `apply`, `changes` and `get` of host.py."""
+    """One workspace's folder on a machine: `apply`, `changes` and `get` of onhost/main.py."""
 
     def __init__(
         self, link: Link, workspace: str, folder: str, cancelled: threading.Event | None = None
@@ -41,12 +42,12 @@ class RemoteFolder:
         drop: list[list[Any]],
         contents: Iterable[bytes],
     ) -> dict[str, Any]:
-        """See host.apply. Raises NoSpace, AgentError, Cancelled, LinkDown."""
+        """See onhost/apply.py. Raises NoSpace, AgentError, Cancelled, LinkDown."""
         args = {"base": base, "tree": tree, "put": put, "drop": drop}
         return self._call("apply", args, contents)[0]
 
     def changes(self) -> dict[str, Any]:
-        """See host.changes. Raises ProtocolError for a file that it cannot have."""
+        """See onhost/main.py. Raises ProtocolError for a file that it cannot have."""
         told = self._call("changes", {}, ())[0]
         self._check([path for path, _, _ in told["changed"]] + told["gone"])
         return told
@@ -71,10 +72,9 @@ class RemoteFolder:
     ) -> tuple[dict[str, Any], memoryview]:
         args = {**args, "workspace": self.workspace, "folder": self.folder}
         python = str(self.link.info["python"])
-        read = f"import sys;exec(sys.stdin.buffer.read({len(_source())}))"
         process = RemoteProcess.start(
             self.link,
-            [python, "-I", "-S", "-c", read, verb],
+            [python, "-I", "-S", "-c", PROGRAM.loader, verb],
             stdin=True,
             labels={"purpose": "code"},
             orphan_s=ORPHAN_S,
@@ -95,7 +95,7 @@ class RemoteFolder:
         packed = itertools.chain(
             (pack.compress(data) for data in contents), (pack.flush() for _ in "x")
         )
-        waiting = bytearray(_source() + args)
+        waiting = bytearray(PROGRAM.source + args)
         for data in packed:
             waiting += data
             while len(waiting) >= PIECE:
@@ -142,8 +142,3 @@ def _failure(machine: str, code: str, message: str) -> CloudMLError:
     if code == "no_space":
         return NoSpace(f"no space left on {machine}", hint="free some space there")
     return AgentError(f"{machine}: {message}", code=code)
-
-
-@cache
-def _source() -> bytes:
-    return files("jupyter_cloudml.workspaces").joinpath("host.py").read_bytes()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
-import sys
 import unicodedata
 from datetime import datetime
 from email.utils import formatdate
@@ -16,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jupyter_cloudml.datasets.onhost as onhost
 from jupyter_cloudml.datasets.address import (
     Address,
     File,
@@ -31,11 +28,11 @@ from jupyter_cloudml.datasets.errors import refusal
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.multipart import MAX_PARTS, part_size
 from jupyter_cloudml.datasets.onhost.book import Book, blob_name
-from jupyter_cloudml.datasets.onhost.folder import Failed, is_md5, matches
-from jupyter_cloudml.datasets.program import MODULES
+from jupyter_cloudml.datasets.onhost.folder import is_md5, matches
 from jupyter_cloudml.datasets.progress import Progress, text
 from jupyter_cloudml.datasets.signing import Credentials, Place, Signer
 from jupyter_cloudml.errors import ProtocolError, UsageError
+from jupyter_cloudml.onhost.folder import Failed
 
 # -- addresses and keys ------------------------------------------------------------------------------
 
@@ -257,23 +254,6 @@ def test_an_answer_that_makes_the_parser_work_is_refused() -> None:
 
 
 # -- what runs on a machine --------------------------------------------------------------------------
-
-
-def test_the_program_needs_the_standard_library_alone_and_parses_on_the_oldest_python() -> None:
-    folder = Path(str(onhost.__file__)).parent
-    names = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    assert names == set(MODULES)
-    for position, name in enumerate(MODULES):
-        tree = ast.parse((folder / f"{name}.py").read_text(), feature_version=(3, 9))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                assert all(
-                    alias.name.split(".")[0] in sys.stdlib_module_names for alias in node.names
-                )
-            elif isinstance(node, ast.ImportFrom) and node.level:
-                assert node.level == 1 and node.module in MODULES[:position], (name, node.module)
-            elif isinstance(node, ast.ImportFrom):
-                assert str(node.module).split(".")[0] in sys.stdlib_module_names
 
 
 def test_a_file_is_held_against_an_etag(tmp_path: Path) -> None:

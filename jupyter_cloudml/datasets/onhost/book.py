@@ -19,7 +19,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .folder import Failed, is_md5
+from ...onhost.folder import Failed
+from .folder import is_md5
 
 SHARE = 4  # without a word from the user the cache takes a quarter of its disk
 TAKEOVER_S = 10.0

@@ -15,8 +15,9 @@ import threading
 import time
 from typing import Any
 
+from ...onhost.folder import Failed, InTheWay
 from .book import Book, blob_name
-from .folder import Failed, Folder, InTheWay, is_md5, matches
+from .folder import Folder, is_md5, matches
 from .talk import Again, Stopped, Talk, tries
 from .wire import Reply, Wire, WireError
 

@@ -1,46 +1,28 @@
-"""A dataset's folder, reached from its descriptor part by part: no link on the way leads out of it."""
+"""A dataset's folder, and how a file in it is held against the ETag of an object."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 
-SCRATCH = ".cloudml-data"  # in the folder itself, so that renames stay on one disk
+from ...onhost.folder import HeldFolder, InTheWay
+
+SCRATCH = ".cloudml-data"
 PIECE = 1 << 20
-KEPT = 64  # descriptors of folders
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-LINKED = (errno.ELOOP, errno.ENOTDIR)
 
 
-class Failed(Exception):
-    """It cannot go on; `code` and the text are for the other end."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class InTheWay(Exception):
-    """A link, or a file where a folder has to be, or a folder where a file has to be."""
-
-
-class Folder:
-    """Thread-safe: descriptors are used under the lock, and cost a few system calls a file."""
+class Folder(HeldFolder):
+    """The folder at a path, which may begin with ~; made where it is missing."""
 
     def __init__(self, path: str, make: bool = True) -> None:
         home = os.path.expanduser("~")
-        self.path = os.path.realpath(os.path.join(home, os.path.expanduser(path)))
+        path = os.path.realpath(os.path.join(home, os.path.expanduser(path)))
         if make:
-            os.makedirs(self.path, exist_ok=True)
-        self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.makedirs(path, exist_ok=True)
+        super().__init__(path, SCRATCH)
         self.device = os.fstat(self.fd).st_dev
-        self._lock = threading.RLock()
-        self._open: OrderedDict[str, int] = OrderedDict()
 
     def scratch(self) -> str:
         """The folder for what is not finished, made where it is missing. Raises InTheWay."""
@@ -58,118 +40,9 @@ class Folder:
         except OSError:
             return
 
-    def _above(self, folder: str, make: bool) -> int | None:
-        """A descriptor of a folder in it; None where there is none. Raises InTheWay."""
-        if not folder:
-            return self.fd
-        if folder in self._open:
-            self._open.move_to_end(folder)
-            return self._open[folder]
-        outer, _, name = folder.rpartition("/")
-        above = self._above(outer, make)
-        if above is None:
-            return None
-        try:
-            if make:
-                try:
-                    os.mkdir(name, dir_fd=above)
-                except FileExistsError:
-                    pass
-            fd = os.open(name, FOLDER, dir_fd=above)
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            if exc.errno in LINKED:
-                raise InTheWay(f"{folder} is no folder") from exc
-            raise
-        self._open[folder] = fd
-        while len(self._open) > KEPT:
-            os.close(self._open.popitem(last=False)[1])
-        return fd
-
-    def _forget(self) -> None:
-        """Let go of all descriptors: somebody has deleted folders."""
-        while self._open:
-            os.close(self._open.popitem()[1])
-
-    def look(self, path: str) -> os.stat_result | None:
-        """The status of a file itself; None where nothing is."""
-        folder, _, name = path.rpartition("/")
-        with self._lock:
-            try:
-                above = self._above(folder, False)
-                if above is None:
-                    return None
-                return os.stat(name, dir_fd=above, follow_symlinks=False)
-            except (FileNotFoundError, InTheWay):
-                return None
-
-    def place(self, scratch: str, path: str) -> None:
-        """Rename a finished file to its place. Raises InTheWay, OSError."""
-        folder, _, name = path.rpartition("/")
-        with self._lock:
-            for last in (False, True):
-                above = self._above(folder, True)
-                try:
-                    os.replace(scratch, name, dst_dir_fd=above)
-                    return
-                except FileNotFoundError:
-                    self._forget()
-                    if last:
-                        raise
-                except (IsADirectoryError, NotADirectoryError) as exc:
-                    raise InTheWay(f"{path} is a folder") from exc
-
-    def make(self, path: str) -> None:
-        """Make a folder. Raises InTheWay, OSError."""
-        with self._lock:
-            self._above(path, True)
-
-    def open(self, path: str) -> int:
-        """Open a file for reading, never a link. Raises OSError."""
-        folder, _, name = path.rpartition("/")
-        with self._lock:
-            above = self._above(folder, False)
-            if above is None:
-                raise FileNotFoundError(errno.ENOENT, "no such file", path)
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            return os.open(name, flags, dir_fd=above)
-
-    def delete(self, path: str) -> None:
-        """Delete a file, and the folders that it leaves empty."""
-        with self._lock:
-            self._forget()
-            parts = path.split("/")
-            for depth in range(len(parts), 0, -1):
-                above = self._above("/".join(parts[: depth - 1]), False)
-                if above is None:
-                    continue
-                try:
-                    if depth == len(parts):
-                        os.unlink(parts[depth - 1], dir_fd=above)
-                    else:
-                        os.rmdir(parts[depth - 1], dir_fd=above)
-                except FileNotFoundError:
-                    continue
-                except OSError as exc:
-                    if exc.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                        return
-                    raise
-
-    def walk(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Every regular file below, in no order; links are not followed."""
-        waiting = [""]
-        while waiting:
-            folder = waiting.pop()
-            with os.scandir(os.path.join(self.path, folder)) as found:
-                for each in found:
-                    path = folder + each.name
-                    if path == SCRATCH:
-                        continue
-                    if each.is_dir(follow_symlinks=False):
-                        waiting.append(path + "/")
-                    elif each.is_file(follow_symlinks=False):
-                        yield path, each.stat(follow_symlinks=False)
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Every regular file below, in no order."""
+        return ((path, found) for path, found in self.walk() if stat.S_ISREG(found.st_mode))
 
 
 def is_md5(etag: str) -> bool:

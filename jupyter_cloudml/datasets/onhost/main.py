@@ -20,9 +20,10 @@ import stat
 import sys
 from typing import Any
 
+from ...onhost.folder import Failed, InTheWay
 from .book import Book, FolderLock, blob_name, now
 from .fetch import FULL, Fetcher, Job, discard
-from .folder import Failed, Folder, InTheWay, matches
+from .folder import Folder, matches
 from .send import Sender
 from .talk import JSON, NAMED, Choice, Talk
 

@@ -11,8 +11,9 @@ import stat
 import threading
 from typing import Any
 
+from ...onhost.folder import Failed
 from .book import Book, FolderLock, now
-from .folder import Failed, Folder, digest, matches
+from .folder import Folder, digest, matches
 from .talk import JSON, Again, Choice, Stopped, Talk, tries
 from .wire import Wire
 
@@ -125,7 +126,7 @@ class Sender:
 
     def _compare(self) -> None:
         known = self.book.known(self.dataset, "", "\U0010ffff")
-        for number, (path, status) in enumerate(sorted(self.folder.walk())):
+        for number, (path, status) in enumerate(sorted(self.folder.files())):
             if not self.choice.has(path):
                 continue
             listed = self.there.pop(path, None)
