@@ -9,13 +9,19 @@ import click
 from jupyter_cloudml.cli import FAILED, render
 from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
-from jupyter_cloudml.environments import sources
+from jupyter_cloudml.environments import reference, sources
+from jupyter_cloudml.environments.comparison import Checked
 from jupyter_cloudml.environments.drift import Difference
-from jupyter_cloudml.environments.service import QUOTA, Built, Checked
+from jupyter_cloudml.environments.service import QUOTA, Built
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.machines.model import LOCAL
 
 ON = click.option("--on", metavar="NAME", default=LOCAL, show_default=True, help="The machine.")
+
+
+HERE = click.option(
+    "--here", metavar="PYTHON", help="Another Python of this computer, in place of this very one."
+)
 
 
 @click.group()
@@ -30,6 +36,7 @@ def env() -> None:
 @click.option(
     "--same", is_flag=True, help="The packages of this very Python, in place of a SOURCE."
 )
+@HERE
 @click.option("--without", multiple=True, metavar="PACKAGE", help="Leave this package out.")
 @click.option("--python", metavar="PATH", help="The Python there that it is made of.")
 @click.option("--upgrade", is_flag=True, help="Resolve anew what is not pinned.")
@@ -48,6 +55,7 @@ def build(
     on: str,
     name: str | None,
     same: bool,
+    here: str | None,
     without: tuple[str, ...],
     python: str | None,
     upgrade: bool,
@@ -62,7 +70,10 @@ def build(
     """
     if (source is None) != same:
         raise UsageError("give a SOURCE or --same", hint="see: jupyter cloudml env build --help")
-    wanted = sources.find(source) if source is not None else sources.same()
+    if source is not None:
+        wanted = sources.find(source)
+    else:
+        wanted = sources.same(reference.of(here))
     title = f"{name or wanted.name} on {on}"
     with Client() as client, cancellable() as cancelled, render.Progress(title) as progress:
         done = client.environments.build(
@@ -109,14 +120,15 @@ def list_(on: str, as_json: bool) -> None:
 @env.command()
 @ON
 @click.option("--env", "name", metavar="N", help="The environment; else what kernels there run on.")
+@HERE
 @render.json_option
-def check(on: str, name: str | None, as_json: bool) -> int:
+def check(on: str, name: str | None, here: str | None, as_json: bool) -> int:
     """Compare an environment on a machine with the Python that this command runs on.
 
     Another Python minor, and another version of ipykernel, cloudpickle, distributed or msgpack, is an error, and the exit status is 1.
     """
     with Client() as client:
-        found = client.environments.check(on, name)
+        found = client.environments.check(on, name, reference.of(here))
     if as_json:
         render.show_json(found.to_dict())
     else:
@@ -153,7 +165,8 @@ def _show_checked(found: Checked) -> None:
             f"changed by hand since it was built: {each.name} {each.here or 'not locked'} → {each.there or 'gone'}"
         )
     if found.errors:
-        render.say(f"make equal: jupyter cloudml env build --same --on {found.machine}")
+        here = "" if found.against == reference.this() else f" --here {found.against.python}"
+        render.say(f"make equal: jupyter cloudml env build --same{here} --on {found.machine}")
 
 
 def _cells(each: Difference) -> Sequence[str]:

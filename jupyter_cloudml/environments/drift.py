@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import platform
 import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-from packaging.utils import canonicalize_name
 
 from ..errors import JSON, ProtocolError
-from .host.packages import folders, found_in
+from .host.packages import folders, found_in, local_in
 
 MUST_AGREE = ("cloudpickle", "distributed", "ipykernel", "msgpack")
 PYTHON = "python"
@@ -37,7 +33,7 @@ class Packages:
     def here(cls) -> Packages:
         """Look at the Python that this runs on."""
         places = folders()
-        return cls(platform.python_version(), found_in(places), _local(places))
+        return cls(platform.python_version(), found_in(places), frozenset(local_in(places)))
 
     @classmethod
     def parse(cls, raw: object) -> Packages:
@@ -51,26 +47,22 @@ class Packages:
             or len(found) > MAX_PACKAGES
         ):
             raise ProtocolError("the machine tells odd things of its packages")
-        return cls(
-            python,
-            {
-                name: version
-                for name, version in found.items()
-                if isinstance(name, str)
-                and isinstance(version, str)
-                and _NAME.fullmatch(name)
-                and _VERSION.fullmatch(version)
-            },
-        )
+        versions = {
+            name: version
+            for name, version in found.items()
+            if isinstance(name, str)
+            and isinstance(version, str)
+            and _NAME.fullmatch(name)
+            and _VERSION.fullmatch(version)
+        }
+        local = raw.get("local")
+        named = local if isinstance(local, list) else []
+        return cls(python, versions, frozenset(n for n in named if n in versions))
 
-
-def _local(places: Iterable[str]) -> frozenset[str]:
-    """Return the packages that were installed from a folder, a file or an address."""
-    found = set()
-    for place in places:
-        for note in Path(place).glob("*.dist-info/direct_url.json"):
-            found.add(canonicalize_name(note.parent.name.partition("-")[0]))
-    return frozenset(found)
+    @property
+    def minor(self) -> str:
+        """The version of Python without its last part: `3.11`."""
+        return ".".join(_minor(self.python))
 
 
 @dataclass(frozen=True)
@@ -104,8 +96,3 @@ def compare(here: Packages, there: Packages) -> list[Difference]:
 
 def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
-
-
-def minor_here() -> str:
-    """Return the Python that this runs on, as `3.11`."""
-    return "{}.{}".format(*sys.version_info)

@@ -27,7 +27,8 @@ NEEDS = {
     "shelf": ("say", "shelf"),
     "facts": ("say", "shelf", "facts"),
     "packages": ("say", "packages"),
-    "build": ("say", "shelf", "install", "build"),
+    "removal": ("say", "shelf", "removal"),
+    "build": ("say", "shelf", "removal", "install", "build"),
 }
 
 Tell = Callable[[str], None]
@@ -74,9 +75,9 @@ class Program:
         self.link.run(argv, input=_input(verb, arguments), timeout=timeout)
 
     def _argv(self, verb: str) -> list[str]:
-        read = f"import sys;exec(sys.stdin.buffer.read({len(_source(verb))}))"
+        read = f"import sys;exec(sys.stdin.buffer.read({len(source_of(verb))}))"
         # Only who looks at a Python's own packages needs them: without, it starts in half the time.
-        bare = ["-S"] if verb.startswith(("shelf.", "build.")) else []
+        bare = ["-S"] if verb.startswith(("shelf.", "removal.", "build.")) else []
         return [self.python, "-I", *bare, "-c", read, verb]
 
     def _start(
@@ -202,7 +203,8 @@ def printable(text: str) -> str:
 
 
 @cache
-def _source(verb: str) -> bytes:
+def source_of(verb: str) -> bytes:
+    """Return the text of a program that runs one verb and what that needs."""
     folder = files("jupyter_cloudml.environments").joinpath("host")
 
     def text(name: str) -> str:
@@ -214,4 +216,4 @@ def _source(verb: str) -> bytes:
 
 
 def _input(verb: str, arguments: dict[str, JSON]) -> bytes:
-    return _source(verb) + json.dumps(arguments).encode() + b"\n"
+    return source_of(verb) + json.dumps(arguments).encode() + b"\n"

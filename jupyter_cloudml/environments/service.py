@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import JSON, Cancelled, CloudMLError, Conflict, NoPython, NotFound, ProtocolError
 from ..link.command import check_name
-from . import built, conda, lock, probe
+from . import built, comparison, conda, lock, probe, reference
 from .build_log import LogFile
 from .builder import Builder, facts_of, python_named
 from .built import Environment, parse_list
-from .drift import Difference, Packages, compare
+from .comparison import Checked
 from .offline import HostFacts
 from .program import InstallerFailed, Program, Tell, ignore
+from .reference import Reference
 from .resolver import Resolver
 from .sources import Kind, Locker, Source
 
@@ -54,33 +55,6 @@ class Built:
             "packages": self.packages,
             "made": self.made,
             "evicted": list(self.evicted),
-        }
-
-
-@dataclass(frozen=True)
-class Checked:
-    """How an environment compares with the Python here (`differences`), and with the lock that it was built from (`changed`)."""
-
-    machine: str
-    name: str
-    python_path: str
-    differences: tuple[Difference, ...]
-    changed: tuple[Difference, ...]
-
-    @property
-    def errors(self) -> int:
-        """How many of the differences are errors."""
-        return sum(each.is_error for each in self.differences)
-
-    def to_dict(self) -> dict[str, JSON]:
-        """Return it as it goes over REST and into `--json`."""
-        return {
-            "machine": self.machine,
-            "name": self.name,
-            "python_path": self.python_path,
-            "errors": self.errors,
-            "differences": [each.to_dict() for each in self.differences],
-            "changed": [each.to_dict() for each in self.changed],
         }
 
 
@@ -190,32 +164,47 @@ class Environments:
                 code="in_use",
                 hint="it goes with the machine's cache folder",
             )
-        told = self._program(machine).run("shelf.remove", {"name": name}, REMOVE_S)
+        told = self._program(machine).run("removal.remove", {"name": name}, REMOVE_S)
         if "removed" not in told:
             raise _unknown(machine, name)
         self._machines.renew_kernelspecs(machine)
 
-    def check(self, machine: str, name: str | None = None) -> Checked:
-        """Compare an environment of a machine, or the Python of its kernels, with the Python that this runs on.
+    def check(
+        self, machine: str, name: str | None = None, against: Reference | None = None
+    ) -> Checked:
+        """Compare an environment of a machine, or the Python of its kernels, with a Python here: without `against`, the one that this runs on.
 
         Raises NotFound, NoPython, LinkDown.
         """
-        found = None if name is None else self._find(machine, name)
-        python = found.python_path if found else self._machines.get(machine).python
+        python = self._machines.get(machine).python
+        if name is not None:
+            python = self._find(machine, name).python_path
         if python is None:
             raise NoPython(
                 f"{machine} has not been prepared yet",
                 hint=f"start it: jupyter cloudml machine start {machine}",
             )
-        program = self._program(machine, python)
-        there = Packages.parse(program.run("packages.scan", {}, ASK_S).get("scanned"))
-        changed: Sequence[Difference] = ()
-        if found is not None and found.source:
-            told = self._program(machine).run("shelf.locked_in", {"key": found.key}, ASK_S)
-            locked = Packages.parse({"python": there.python, "packages": told.get("locked")})
-            changed = compare(locked, there) if locked.versions else ()
-        differences = compare(Packages.here(), there)
-        return Checked(machine, name or "", python, tuple(differences), tuple(changed))
+        return self.compare(machine, python, name or "", against)
+
+    def compare(
+        self, machine: str, python: str, name: str = "", against: Reference | None = None
+    ) -> Checked:
+        """Compare the Python at a path of a machine, known as `name`, with one here. Raises InstallerFailed where it is none, LinkDown."""
+        link = self._machines.link(machine)
+        at, plain = (
+            Program(link, path, ignore, ignore, threading.Event())
+            for path in (python, self._plain(link))
+        )
+        return comparison.look(machine, name, at, plain, against or reference.this())
+
+    def python_of(self, machine: str, process: str) -> str | None:
+        """Return the Python that a kernel runs on; None for one of another language, and one that is gone. Raises LinkDown."""
+        rows = self._machines.processes(machine)
+        for row in rows if isinstance(rows, list) else []:
+            argv = row.get("argv") if isinstance(row, dict) and row.get("id") == process else None
+            if isinstance(argv, list) and "ipykernel_launcher" in argv:
+                return argv[0] if probe.is_plain_path(str(argv[0])) else None
+        return None
 
     # -- the machine's side ------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..paths import private_dir, write_private
-from . import images, lock
-from .drift import Packages, minor_here
+from . import images, lock, reference
+from .drift import Packages
 from .lock import Pin
+from .reference import Reference
 from .resolver import Resolver, universal, without
 
 IMAGE = "image:"
@@ -41,16 +42,27 @@ class Source:
     text: str
     name: str
     path: Path | None = None
+    packages: Packages | None = None  # of the Python here that it is to equal
 
     @property
     def python(self) -> str | None:
         """The Python that it is for (`3.11`); None: that of the machine will do."""
-        return minor_here() if self.kind is Kind.SAME else None
+        return self.packages.minor if self.packages is not None else None
 
 
-def same() -> Source:
-    """Return what is installed beside this very program."""
-    return Source(Kind.SAME, "same as here", "same")
+def same(as_: Reference | None = None) -> Source:
+    """Return what a Python of this computer has; without one, that which runs this."""
+    found = as_ or reference.this()
+    if found.spec is None:
+        text, name = "same as here", "same"
+    else:
+        text, name = f"same as the kernel {found.spec} here", name_for(f"same-{found.spec}")
+    return Source(Kind.SAME, text, name, packages=found.packages)
+
+
+def name_for(text: str) -> str:
+    """Return a name for an environment, after what it comes from."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:40] or "environment"
 
 
 def find(text: str) -> Source:
@@ -71,8 +83,7 @@ def find(text: str) -> Source:
         raise UsageError(
             f"there is no file {path}", hint=f"images are {', '.join(map(repr, images.names()))}"
         )
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.parent.name).strip("-._")[:40] or "environment"
-    return Source(_kind_of(path), str(path), name, path)
+    return Source(_kind_of(path), str(path), name_for(path.parent.name), path)
 
 
 def _kind_of(path: Path) -> Kind:
@@ -101,7 +112,7 @@ class Locker:
         self, source: Source, *, leave_out: Collection[str] = (), upgrade: bool = False
     ) -> list[Pin]:
         """Return the lock: with ipykernel, for every system. `upgrade`: resolve anew. Raises NoEnvironment with the resolver's reason."""
-        here = Packages.here() if source.kind is Kind.SAME else None
+        here = source.packages
         question = self._question(source, here, leave_out)
         kept = self.folder / f"{question}.txt" if question else None
         if kept is not None and kept.exists() and not upgrade:

@@ -14,6 +14,7 @@ from jupyter_cloudml.errors import CloudMLError
 from jupyter_cloudml_server.core import Core
 from jupyter_cloudml_server.handlers import routes
 from jupyter_cloudml_server.handlers.base import SETTING
+from jupyter_cloudml_server.here import python_of
 from jupyter_cloudml_server.reattach import Reattach
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class CloudMLApp(ExtensionApp):
                 cast("EventLogger", server.event_logger),
                 cast("BaseAsyncIOLoop", server.io_loop).asyncio_loop,
                 server.session_manager,
+                os.path.realpath(server.root_dir),
+                python_of(server.kernel_spec_manager),
             )
         except CloudMLError as error:
             # The server is up all the same, and each request says why this part of it is not.

@@ -13,6 +13,7 @@ import jupyter_cloudml
 from jupyter_cloudml.clock import SystemClock
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.datasets.service import Datasets
+from jupyter_cloudml.environments.remembered import Remembered
 from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.machines.operations import Operations
@@ -22,6 +23,7 @@ from jupyter_cloudml_kernels import executions, machines, provisioner, specs
 from jupyter_cloudml_kernels.running import KernelView
 from jupyter_cloudml_server.calls import CallPool
 from jupyter_cloudml_server.datasets import DatasetCalls
+from jupyter_cloudml_server.drift import DriftWatch
 from jupyter_cloudml_server.environments import EnvironmentCalls
 from jupyter_cloudml_server.gauges import GaugesCache
 from jupyter_cloudml_server.kernels import KernelCalls, Sessions
@@ -45,7 +47,10 @@ class Core:
         bus: EventLogger,
         loop: asyncio.AbstractEventLoop,
         sessions: Sessions,
+        folder: str = "",
+        python_of: Callable[[str], str | None] = lambda spec: None,
     ) -> None:
+        """`folder` is the root folder of the server, `python_of` gives the Python of a kernelspec here."""
         clock = SystemClock()
         self.home = config.home
         self.started_ms = clock.now_ms()
@@ -77,13 +82,15 @@ class Core:
             local=self._local,
             remote=self._remote,
         )
+        environments = Environments(self.home, self._machines)
         self.environments = EnvironmentCalls(
             self._machines,
-            Environments(self.home, self._machines),
+            environments,
             self.operations,
             clock=clock,
             local=self._local,
             remote=self._remote,
+            python_of=python_of,
         )
         self.datasets = DatasetCalls(
             Datasets(self.home, self._machines),
@@ -91,6 +98,15 @@ class Core:
             self.operations,
             clock=clock,
             local=self._local,
+            remote=self._remote,
+        )
+        self.drift = DriftWatch(
+            environments,
+            Remembered(self.home / "environments" / "drift.json"),
+            sessions,
+            folder,
+            python_of,
+            self._publisher.emit,
             remote=self._remote,
         )
         self.gauges = GaugesCache(self.machines.gauges, clock)
@@ -150,6 +166,10 @@ class Core:
         )
         if view.state in ("connected", "ended"):
             call_soon(self._loop, lambda: self._spawn(self.machines.recount(view.machine)))
+        if view.state == "connected":
+            call_soon(self._loop, lambda: self._spawn(self.drift.started(view)))
+        elif view.state == "ended":
+            call_soon(self._loop, lambda: self.drift.ended(view.id))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._closed:

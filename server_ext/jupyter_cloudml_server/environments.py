@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from jupyter_cloudml.clock import Clock
-from jupyter_cloudml.environments import images, sources
+from jupyter_cloudml.environments import images, reference, sources
 from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.link.command import check_name
@@ -34,8 +34,10 @@ class EnvironmentCalls:
         clock: Clock,
         local: CallPool,
         remote: CallPool,
+        python_of: Callable[[str], str | None] = lambda spec: None,
     ) -> None:
-        self._machines, self._environments = machines, environments
+        """`python_of` gives the Python of a kernelspec here."""
+        self._machines, self._environments, self._python_of = machines, environments, python_of
         self._operations, self._clock = operations, clock
         self._local, self._remote = local, remote
 
@@ -57,7 +59,7 @@ class EnvironmentCalls:
     async def build(self, machine: str, body: Mapping[str, JSON]) -> Operation:
         """Begin to build an environment. Raises NotFound, UsageError for a source that is none."""
         await self._local.run(self._machines.get, machine)
-        source = await self._local.run(_source, body)
+        source = await self._local.run(self._source, body)
         name = body.get("name") or None
         if name is not None:
             check_name("environment", str(name))
@@ -89,6 +91,15 @@ class EnvironmentCalls:
 
         return self._operations.start("remove-environment", machine, work)
 
+    def _source(self, body: Mapping[str, JSON]) -> Source:
+        text, same = body.get("source"), body.get("same") is True
+        if bool(text) == same:
+            raise UsageError("Give a source, or same.", field="source")
+        if not same:
+            return sources.find(str(text))
+        spec = str(body.get("spec") or "")
+        return sources.same(reference.of(self._python_of(spec) if spec else None, spec or None))
+
 
 class Steps:
     """Counts the steps of a build as they come."""
@@ -104,10 +115,3 @@ class Steps:
             self._seen.append(head)
         n = len(self._seen)
         self._operation.progress(Step(n, max(n, STEPS), text, self._clock.now_ms()))
-
-
-def _source(body: Mapping[str, JSON]) -> Source:
-    text, same = body.get("source"), body.get("same") is True
-    if bool(text) == same:
-        raise UsageError("Give a source, or same.", field="source")
-    return sources.same() if same else sources.find(str(text))

@@ -19,7 +19,7 @@ from cloudbox.commands import wait_until
 from cloudbox.faults import Host
 from cloudbox.fixture import SSHConfig
 from jupyter_client.manager import KernelManager
-from liveserver import places, thread_server
+from liveserver import Client, places, thread_server
 from uv import find_uv_bin
 
 from jupyter_cloudml.environments import images, lock, offline, sources
@@ -392,6 +392,39 @@ def test_an_environment_yml_goes_to_the_conda_of_the_machine(
     assert left(host) == {done.key}
 
 
+def a_kernel_is_compared_beside_its_start(server: Client, host: Host, key: str) -> None:
+    """What must agree and does not is an error until it is waved aside; other packages are a note."""
+    site = next((host.root / f"home/ada/{ENV}/{key}/lib").glob("python*/site-packages"))
+    for name, version in (("six", "9"), ("ipykernel", "6.0.1")):
+        next(site.glob(f"{name}-*.dist-info")).rename(site / f"{name}-{version}.dist-info")
+    unknown = "kernels/5b1c0e6e-8f2c-4b3e-9a57-0d4f8f1c2a33/drift"
+    assert server.api("GET", unknown).status == 404
+    for expected in (False, True):
+        with server.events() as events:
+            session = server.request(
+                "POST",
+                "api/sessions",
+                {
+                    "path": "a.ipynb",
+                    "name": "",
+                    "type": "notebook",
+                    "kernel": {"name": "cloudml-box-d-python3"},
+                },
+            ).json()
+            path = f"kernels/{session['kernel']['id']}/drift"
+            assert server.api("POST", path, {"spec": "python3"}).status == 204
+            event = events.until(lambda e: e["noun"] == "drift" and e["state"] == "done")
+        assert (event["errors"], event["notes"], event["dismissed"]) == (1, 1, expected)
+        found = server.get(path)
+        wrong = found["found"]["differences"][0]
+        assert (wrong["name"], wrong["there"], wrong["level"]) == ("ipykernel", "6.0.1", "error")
+        assert {each["name"] for each in found["notes"]} == {"six"}
+        assert found["found"]["locked"] and found["dismissed"] is expected
+        assert server.api("POST", f"{path}/dismiss").status == 204
+        assert server.get(path)["dismissed"] is True
+        assert server.request("DELETE", f"api/sessions/{session['id']}").status == 204
+
+
 def test_over_rest_a_build_is_an_operation_with_steps_a_log_and_an_end(
     supplied: Host, ssh_config: SSHConfig, asked: Path, tmp_path: Path
 ) -> None:
@@ -438,6 +471,7 @@ def test_over_rest_a_build_is_an_operation_with_steps_a_log_and_an_end(
             assert drift["name"] == "d" and drift["changed"] == []
             assert server.get("machines/box/drift")["errors"] == 0
             assert server.api("GET", "machines/box/drift?environment=x").status == 404
+            a_kernel_is_compared_beside_its_start(server, supplied, listed["key"])
             gone = server.operation(server.api("DELETE", f"{path}/d"), 60)
             assert gone["state"] == "done"
             assert server.get(path) == {"environments": []}

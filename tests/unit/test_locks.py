@@ -122,7 +122,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def locker(tmp_path: Path) -> Locker:
-    return Locker(tmp_path / "locks", Resolver(drift.minor_here(), threading.Event()))
+    return Locker(tmp_path / "locks", Resolver(Packages.here().minor, threading.Event()))
 
 
 def versions(pins: list[lock.Pin]) -> dict[str, str]:
@@ -181,7 +181,7 @@ def test_no_password_of_an_index_is_told(
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     (tmp_path / "requirements.txt").write_text("app\n")
     said: list[str] = []
-    resolver = Resolver(drift.minor_here(), threading.Event(), said.append)
+    resolver = Resolver(Packages.here().minor, threading.Event(), said.append)
     asking = Locker(tmp_path / "locks", resolver)
     with pytest.raises(NoEnvironment, match=r"127\.0\.0\.1") as told:
         asking.lock(sources.find(str(tmp_path)))
@@ -225,7 +225,7 @@ def test_same_as_here_pins_what_is_installed_and_nothing_of_our_own(
     here = Packages("3.11.2", found, frozenset({"mine"}))
     monkeypatch.setattr(Packages, "here", classmethod(lambda cls: here))
     source = sources.same()
-    assert source.python == drift.minor_here()
+    assert source.python == "3.11"
     pins = versions(locker(tmp_path).lock(source))
     assert pins == {"ipykernel": "6.30.0", "pip": "25.1", "tornado": "6.1"}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_cloudml.environments.host import shelf
+from jupyter_cloudml.environments.host import removal, shelf
 from jupyter_cloudml.environments.host.say import Failed, InUse
 
 OLD, MIDDLE, NEW, PLAIN = ("a" * 16, "b" * 16, "c" * 16, "d" * 16)
@@ -99,14 +99,14 @@ def test_the_least_used_go_first_and_never_what_is_in_use(
         environment(root, key, used)
     environment(root, PLAIN, 500, locked=False)
     shelf.give_name("digits", MIDDLE)
-    assert shelf.make_room(1 << 30, NEW) == []
-    assert shelf.make_room(250_000, NEW) == [MIDDLE], "OLD is in use"
+    assert removal.make_room(1 << 30, NEW) == []
+    assert removal.make_room(250_000, NEW) == [MIDDLE], "OLD is in use"
     assert shelf.names() == {}
-    assert shelf.make_room(0, NEW) == []
+    assert removal.make_room(0, NEW) == []
     running.kill()
     running.wait()
-    assert shelf.make_room(0, NEW) == [OLD]
-    assert shelf.keys() == [NEW, PLAIN], "the one just built, and the machine's own, stay"
+    assert removal.make_room(0, NEW) == [OLD]
+    assert shelf.whole() == [NEW, PLAIN], "the one just built, and the machine's own, stay"
     assert not list(root.glob("*.gone-*"))
 
 
@@ -115,18 +115,18 @@ def test_what_something_runs_in_is_not_removed(
 ) -> None:
     shelf.give_name("digits", OLD)
     with pytest.raises(InUse) as told:
-        shelf.remove("digits")
+        removal.remove("digits")
     assert told.value.args[0] == [running.pid]
     running.kill()
     running.wait()
     shelf.give_name("second", OLD)
-    shelf.remove("second")
+    removal.remove("second")
     assert said(capsys) == {"removed": "second"}
-    assert shelf.names() == {"digits": OLD} and shelf.keys() == [OLD]
-    shelf.remove("digits")
+    assert shelf.names() == {"digits": OLD} and shelf.whole() == [OLD]
+    removal.remove("digits")
     assert said(capsys) == {"removed": OLD}
-    assert shelf.names() == {} and shelf.keys() == []
-    shelf.remove("digits")
+    assert shelf.names() == {} and shelf.whole() == []
+    removal.remove("digits")
     assert said(capsys) == {"missing": "digits"}
 
 
@@ -140,7 +140,7 @@ def test_what_killed_builds_have_left_goes_and_what_is_being_built_stays(root: P
         file.write_text("")
     os.utime(stale, (1000, 1000))
     with shelf.locked(PLAIN) or pytest.fail("free"):
-        shelf.clear_up(NEW)
+        removal.clear_up(NEW)
     kept = {path.name for path in root.iterdir() if path.suffix != ".lock"}
     assert kept == {NEW, f"{PLAIN}.new-0c", fresh.name}
 

@@ -14,7 +14,7 @@ import zipfile
 from contextlib import nullcontext
 from typing import Any
 
-from . import install, shelf
+from . import install, removal, shelf
 from .say import Failed, NoSpace, free_bytes, say, told
 
 NEEDED_BYTES = (
@@ -41,7 +41,7 @@ def build(
     with shelf.locked(key) or nullcontext():
         if not shelf.is_ready(key):
             scratch = f"{shelf.place(key)}.new-{secrets.token_hex(4)}"
-            shelf.clear_up(key)
+            removal.clear_up(key)
             shutil.rmtree(shelf.place(key), ignore_errors=True)
             if free_bytes(root) < NEEDED_BYTES:
                 raise NoSpace(root)
@@ -59,7 +59,7 @@ def build(
             shelf.drop(os.path.basename(left))  # others will find it ready
         if name:
             shelf.give_name(name, key)
-    evicted = shelf.make_room(quota, key) if quota is not None else []
+    evicted = removal.make_room(quota, key) if quota is not None else []
     say(ready=shelf.python_of(key), renamed=True, evicted=evicted)
 
 

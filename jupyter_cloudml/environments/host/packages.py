@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import re
@@ -34,6 +35,18 @@ def found_in(folders: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def local_in(folders: Iterable[str]) -> list[str]:
+    """The packages that were installed from a folder, a file or an address: no index has them."""
+    notes = (
+        note
+        for folder in folders
+        for note in glob.glob(os.path.join(glob.escape(folder), "*.dist-info", "direct_url.json"))
+    )
+    return sorted(
+        {canonical(os.path.basename(os.path.dirname(n)).partition("-")[0]) for n in notes}
+    )
+
+
 def folders() -> list[str]:
     """Where this Python's kernels look: with the user's own packages, which this program was started without."""
     own = [path for path in sys.path if path]
@@ -55,4 +68,6 @@ def _sees_user_packages() -> bool:
 
 def scan() -> None:
     """Say what there is."""
-    say(scanned={"python": platform.python_version(), "packages": found_in(folders())})
+    seen = folders()
+    said = {"python": platform.python_version(), "packages": found_in(seen)}
+    say(scanned={**said, "local": local_in(seen)})

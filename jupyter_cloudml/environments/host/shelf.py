@@ -1,4 +1,4 @@
-"""The folder of this user's environments: what stands in it, under which names, and what goes when it grows too large.
+"""The folder of this user's environments: what stands in it, and under which names.
 
 `<key>/` an environment, whole when it has READY; `<key>.lock`; `names/<name>` a link to one; `<key>.new-*` a build, `<key>.gone-*` one that is being
 deleted, `<key>.packages-*` what was sent for one; `tools/<name>/` programs that were sent.
@@ -15,14 +15,11 @@ import re
 import secrets
 import shutil
 import sys
-import time
 from typing import IO, Any
 
-from .say import Failed, InUse, say, told
+from .say import Failed, say, told
 
 MANIFEST = "environment.json"
-DAY_S = 86400.0
-_LEFT = re.compile(r"([0-9a-f]{16}|uv)(?:\.(new|gone|packages)-[0-9a-f]+)?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -180,46 +177,13 @@ def manifest(key: str) -> dict[str, Any]:
     return noted if isinstance(noted, dict) else {}
 
 
-def keys() -> list[str]:
+def whole() -> list[str]:
     """The keys of the environments that are whole."""
     try:
         found = os.listdir(cache_folder())
     except FileNotFoundError:
         return []
     return sorted(key for key in found if re.fullmatch("[0-9a-f]{16}", key) and is_ready(key))
-
-
-def list_all() -> None:
-    """Say what there is."""
-    named, used = names(), running()
-    say(
-        environments=[
-            {
-                **manifest(key),
-                "key": key,
-                "names": sorted(name for name, meant in named.items() if meant == key),
-                "python_path": python_of(key),
-                "bytes": size_of(place(key)),
-                "used_ms": int(used_at(key) * 1000),
-                "in_use": key in used,
-            }
-            for key in keys()
-        ]
-    )
-
-
-def locked_in(key: str) -> None:
-    """Say what an environment was built from: the version of each package. Nothing, for one of conda's."""
-    found = {}
-    with contextlib.suppress(OSError), open(os.path.join(place(key), "lock.txt")) as file:
-        for line in file:
-            name, pinned, version = line.partition("==")
-            if pinned:
-                found[name] = version.split()[0]
-    say(locked=found)
-
-
-# -- deleting --------------------------------------------------------------------------------------
 
 
 def running() -> dict[str, list[int]]:
@@ -240,78 +204,31 @@ def running() -> dict[str, list[int]]:
     return found
 
 
-def delete(key: str) -> None:
-    """Take an environment away, and its names; its lock is held."""
-    for name, meant in names().items():
-        if meant == key:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(cache_folder(), "names", name))
-    gone = f"{place(key)}.gone-{secrets.token_hex(4)}"
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(place(key), gone)
-    shutil.rmtree(gone, ignore_errors=True)
+def list_all() -> None:
+    """Say what there is."""
+    named, used = names(), running()
+    say(
+        environments=[
+            {
+                **manifest(key),
+                "key": key,
+                "names": sorted(name for name, meant in named.items() if meant == key),
+                "python_path": python_of(key),
+                "bytes": size_of(place(key)),
+                "used_ms": int(used_at(key) * 1000),
+                "in_use": key in used,
+            }
+            for key in whole()
+        ]
+    )
 
 
-def remove(name: str) -> None:
-    """Take a name away, and with its last one the environment, or that of a key with all its names, unless something runs in it."""
-    named = names()
-    key = named.get(name, name)
-    if key not in keys():
-        say(missing=name)
-        return
-    if list(named.values()).count(key) > 1 and name in named:
-        os.unlink(os.path.join(cache_folder(), "names", name))
-        say(removed=name)
-        return
-    with locked(key) or contextlib.nullcontext():
-        inside = running().get(key)
-        if inside:
-            raise InUse(inside)
-        delete(key)
-    say(removed=key)
-
-
-def make_room(quota: int, keep: str) -> list[str]:
-    """Delete what was not used for longest until the rest is within the quota; never what is in use, nor what no lock was built into."""
-    sizes = {key: size_of(place(key)) for key in keys() if manifest(key)}
-    over = sum(sizes.values()) - quota
-    gone: list[str] = []
-    used = running() if over > 0 else {}
-    for key in sorted(sizes, key=used_at):
-        if over <= 0:
-            break
-        if key == keep or key in used:
-            continue
-        lock = locked(key, wait=False)
-        if lock is None:
-            continue
-        with lock:
-            delete(key)
-        over -= sizes[key]
-        gone.append(key)
-    return gone
-
-
-def clear_up(own: str) -> None:
-    """Delete what killed builds have left; the lock of `own` is held."""
-    for name in os.listdir(cache_folder()):
-        match = _LEFT.fullmatch(name)
-        if not match:
-            continue
-        key, kind = match[1], match[2]
-        path = os.path.join(cache_folder(), name)
-        if kind is None and is_ready(key):
-            continue
-        if kind == "packages":  # of a build that may only be about to begin
-            with contextlib.suppress(OSError):
-                if time.time() - os.stat(path).st_mtime > DAY_S:
-                    os.unlink(path)
-            continue
-        lock = None if key == own else locked(key, wait=False)
-        if lock is None and key != own:
-            continue
-        with lock or contextlib.nullcontext():
-            if os.path.islink(path):
-                os.unlink(path)
-            elif kind is not None or not is_ready(key):  # again, under the lock
-                shutil.rmtree(path, ignore_errors=True)
+def locked_in(key: str) -> None:
+    """Say what an environment was built from: the version of each package. Nothing, for one of conda's."""
+    found = {}
+    with contextlib.suppress(OSError), open(os.path.join(place(key), "lock.txt")) as file:
+        for line in file:
+            name, pinned, version = line.partition("==")
+            if pinned:
+                found[name] = version.split()[0]
+    say(locked=found)

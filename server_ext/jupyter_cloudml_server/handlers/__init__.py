@@ -37,6 +37,8 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (r"/kernels", kernels.KernelsHandler),
     (rf"/kernels/{_ONE}/gauges", kernels.KernelGaugesHandler),
     (rf"/kernels/{_ONE}/cancel-start", kernels.CancelStartHandler),
+    (rf"/kernels/{_ONE}/drift", kernels.KernelDriftHandler),
+    (rf"/kernels/{_ONE}/drift/dismiss", kernels.DismissDriftHandler),
     (rf"/kernels/{_ONE}/executions", executions.KernelExecutionsHandler),
     (rf"/kernels/{_ONE}/executions/ack", executions.KernelAcknowledgementHandler),
     (r"/executions", executions.DocumentExecutionsHandler),

@@ -47,3 +47,34 @@ class CancelStartHandler(KernelHandlerBase):
         self.no_body()
         self.core.kernels.cancel_start(kernel_id)
         self.done()
+
+
+class KernelDriftHandler(KernelHandlerBase):
+    """``kernels/{id}/drift``"""
+
+    @web.authenticated
+    @authorized
+    async def get(self, kernel_id: str) -> None:
+        """Return how the packages of the kernel compare with those of its notebook here."""
+        self.answer(self.core.drift.of(self.object_id(kernel_id)))
+
+    @web.authenticated
+    @authorized
+    async def post(self, kernel_id: str) -> None:
+        """Say which kernel here the notebook has left for this one."""
+        kernel_id = self.object_id(kernel_id)
+        await self.core.drift.note_before(kernel_id, str(self.body("KernelBefore")["spec"]))
+        self.done()
+
+
+class DismissDriftHandler(KernelHandlerBase):
+    """``kernels/{id}/drift/dismiss``"""
+
+    @web.authenticated
+    @authorized
+    async def post(self, kernel_id: str) -> None:
+        """Wave aside what was found."""
+        kernel_id = self.object_id(kernel_id)
+        self.no_body()
+        await self.core.drift.dismiss(kernel_id)
+        self.done()
