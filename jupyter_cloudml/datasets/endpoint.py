@@ -166,6 +166,14 @@ class Endpoint:
         )
 
 
+def profiles() -> list[str]:
+    """Return the names of the profiles in the user's ~/.aws."""
+    import boto3
+
+    with _boto_errors(Asked()):
+        return [str(name) for name in boto3.Session().available_profiles]
+
+
 def document(body: bytes) -> ElementTree.Element:
     """Parse an answer. Raises ProtocolError for what is no XML, or would make the parser work for it."""
     if b"<!DOCTYPE" in body[:4096] or b"<!ENTITY" in body[:4096]:

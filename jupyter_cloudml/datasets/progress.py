@@ -37,6 +37,12 @@ class Progress:
         return max(0, after - before) / (end - begin) if end > begin else 0.0
 
     @property
+    def percent(self) -> int:
+        """How much of the bytes is there; 0 while it is not known how many there are, and 100 only at the end."""
+        wanted = self.get("wanted_bytes")
+        return min(99, 100 * self.get("bytes") // wanted) if self.listed and wanted else 0
+
+    @property
     def remaining_s(self) -> float | None:
         """Seconds to go at this rate; None while that is not known."""
         left = self.get("wanted_bytes") - self.get("bytes")

@@ -17,13 +17,18 @@ from ..locks import FileLock
 from ..machines.model import LOCAL
 from ..machines.service import Machines
 from ..paths import private_dir, write_private
+from . import browse
 from .address import Address, is_address
 from .endpoint import Asked, Endpoint
+from .errors import DataError
 from .program import manage
 from .progress import Progress
 from .sync import Done, Fetch, Options, Send, Sync
 
 MAX_TEXT = 4096
+MAX_ENDPOINTS = 16
+# What other credentials, or the same ones later, may be spared: they are read anew then.
+STALE = ("refused", "expired", "no_credentials", "clock_skew", "wrong_region")
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,20 @@ def ignore(progress: Progress) -> None:
 
 
 class Datasets:
-    """S3 prefixes in folders of machines. Thread-safe; a folder is synced by one thread at a time. The keys stay in this process."""
+    """S3 prefixes in folders of machines. Thread-safe; a folder is synced by one thread at a time. The keys stay in this process.
+
+    `changed` hears the name of a machine whose datasets have changed, from any thread.
+    """
 
     def __init__(
-        self, home: Path, machines: Machines, now_s: Callable[[], float] = time.time
+        self,
+        home: Path,
+        machines: Machines,
+        now_s: Callable[[], float] = time.time,
+        changed: Callable[[str], None] = lambda machine: None,
     ) -> None:
         self._home, self._machines, self._now_s = home, machines, now_s
+        self._changed = changed
         self._endpoints: dict[Asked, Endpoint] = {}
         self._lock = threading.Lock()
 
@@ -96,19 +109,43 @@ class Datasets:
         """
         upward, address, folder = directed(source, target)
         kind: type[Sync] = Send if upward else Fetch
-        with self._alone(machine, folder) as installation:
-            endpoint = self._endpoint(asked or Asked())
-            link = self._machines.link(machine)
-            return kind(
-                endpoint,
-                link,
-                address,
-                folder,
-                installation,
-                options or Options(),
-                progress,
-                cancelled or threading.Event(),
-            ).run()
+        try:
+            with (
+                self._alone(machine, folder) as installation,
+                self._service(asked or Asked()) as endpoint,
+            ):
+                link = self._machines.link(machine)
+                return kind(
+                    endpoint,
+                    link,
+                    address,
+                    folder,
+                    installation,
+                    options or Options(),
+                    progress,
+                    cancelled or threading.Event(),
+                ).run()
+        finally:
+            self._changed(machine)
+
+    def buckets(self, asked: Asked) -> list[browse.Bucket]:
+        """Return the buckets of the user's credentials. Raises DataError."""
+        with self._service(asked) as endpoint:
+            return browse.buckets(endpoint)
+
+    def listing(
+        self, asked: Asked, bucket: str, prefix: str, after: str | None = None
+    ) -> browse.Listing:
+        """Return a page of the names below a prefix, which is taken as it is. Raises DataError."""
+        with self._service(asked) as endpoint:
+            return browse.listing(endpoint, bucket, prefix, after)
+
+    def measure(
+        self, asked: Asked, bucket: str, prefix: str, after: str | None = None
+    ) -> browse.Measure:
+        """Count objects and bytes below a prefix, some thousands at a time. Raises DataError."""
+        with self._service(asked) as endpoint:
+            return browse.measure(endpoint, bucket, prefix, after)
 
     def list(self, machine: str) -> Cache:
         """Return the datasets of a machine, and how full its cache is."""
@@ -130,6 +167,8 @@ class Datasets:
 
     def _manage(self, machine: str, verb: str, **args: JSON) -> Cache:
         told = manage(self._machines.link(machine), verb, **args)
+        if verb != "list":
+            self._changed(machine)
         try:
             evicted = told.get("evicted") or {"objects": 0, "bytes": 0}
             return Cache(
@@ -142,13 +181,21 @@ class Datasets:
         except (KeyError, TypeError, ValueError) as exc:
             raise ProtocolError(f"{machine} told of its datasets what cannot be read") from exc
 
-    def _endpoint(self, asked: Asked) -> Endpoint:
-        """Return what reaches a service; it is kept, for it takes half a second to make."""
+    @contextmanager
+    def _service(self, asked: Asked) -> Iterator[Endpoint]:
+        """Give what reaches a service; it is kept, for it takes half a second to make, until the service says no to it."""
         with self._lock:
-            found = self._endpoints.get(asked)
-            if found is None:
-                found = self._endpoints[asked] = Endpoint(asked, self._now_s)
-        return found
+            endpoint = self._endpoints.pop(asked, None) or Endpoint(asked, self._now_s)
+            self._endpoints[asked] = endpoint
+            if len(self._endpoints) > MAX_ENDPOINTS:
+                del self._endpoints[next(iter(self._endpoints))]
+        try:
+            yield endpoint
+        except DataError as exc:
+            if exc.code in STALE:
+                with self._lock:
+                    self._endpoints.pop(asked, None)
+            raise
 
     @contextmanager
     def _alone(self, machine: str, folder: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import TypeAlias
@@ -36,10 +36,19 @@ class OperationState(str, Enum):
 class Operation:
     """One piece of slow work. What it does reports here, from its own thread, and looks at `cancelled`."""
 
-    def __init__(self, kind: str, target: str, changed: Callable[[Operation], None]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        target: str,
+        changed: Callable[[Operation], None],
+        about: Mapping[str, JSON] | None = None,
+    ) -> None:
         self.id = secrets.token_urlsafe(12)
         self.kind = kind
         self.target = target
+        self.about = (
+            dict(about) if about else None
+        )  # what was asked for, where the target does not say it
         self.cancelled = threading.Event()
         self.ended = threading.Event()
         self.state = OperationState.RUNNING
@@ -77,6 +86,7 @@ class Operation:
                 "id": self.id,
                 "kind": self.kind,
                 "target": self.target,
+                "about": self.about,
                 "state": self.state.value,
                 "step": self.step.to_dict() if self.step else None,
                 "log": list(self._log),
@@ -109,9 +119,11 @@ class Operations:
         self._operations: OrderedDict[str, Operation] = OrderedDict()
         self._closed = False
 
-    def start(self, kind: str, target: str, work: Work) -> Operation:
+    def start(
+        self, kind: str, target: str, work: Work, about: Mapping[str, JSON] | None = None
+    ) -> Operation:
         """Begin `work` on a thread of its own and return at once. Raises Busy when too much waits already."""
-        operation = Operation(kind, target, self._announce)
+        operation = Operation(kind, target, self._announce, about)
         with self._lock:
             running = sum(not known.ended.is_set() for known in self._operations.values())
             if self._closed or running >= WAITING:

@@ -21,6 +21,7 @@ from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import executions, machines, provisioner, specs
 from jupyter_cloudml_kernels.running import KernelView
+from jupyter_cloudml_server.buckets import BucketCalls
 from jupyter_cloudml_server.calls import CallPool
 from jupyter_cloudml_server.datasets import DatasetCalls
 from jupyter_cloudml_server.drift import DriftWatch
@@ -59,6 +60,7 @@ class Core:
         self._store = Store.open(config, clock)
         self._local = CallPool("local", threads=4, waiting=200)
         self._remote = CallPool("remote", threads=8, waiting=100)
+        self._services = CallPool("services", threads=4, waiting=40)
         try:
             self._machines = Machines(self._store, self.home, clock, self._publisher.publish, specs)
         except BaseException:
@@ -92,8 +94,10 @@ class Core:
             remote=self._remote,
             python_of=python_of,
         )
+        datasets = Datasets(self.home, self._machines, changed=self._publish_datasets)
+        self.buckets = BucketCalls(datasets, self._services)
         self.datasets = DatasetCalls(
-            Datasets(self.home, self._machines),
+            datasets,
             self._machines,
             self.operations,
             clock=clock,
@@ -150,6 +154,7 @@ class Core:
         await asyncio.get_running_loop().run_in_executor(None, self._machines.close)
         self._local.close()
         self._remote.close()
+        self._services.close()
         self._store.close()
 
     async def _connect(self) -> None:
@@ -157,6 +162,10 @@ class Core:
             await self._remote.run(self._machines.connect_all)
         except CloudMLError as error:
             _log.warning("jupyter-cloudml: machines are not connected: %s", error)
+
+    def _publish_datasets(self, machine: str) -> None:
+        """Tell that a machine's datasets have changed. On any thread."""
+        self._publisher.emit("dataset", {"machine": machine})
 
     def _publish_kernel(self, view: KernelView) -> None:
         """Tell of a kernel's new state. On any thread."""

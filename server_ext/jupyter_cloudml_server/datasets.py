@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from jupyter_cloudml.clock import Clock
-from jupyter_cloudml.datasets.endpoint import Asked
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.progress import Progress, text
 from jupyter_cloudml.datasets.service import Datasets, directed
@@ -15,6 +14,7 @@ from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.machines.model import Step
 from jupyter_cloudml.machines.operations import Operation, Operations
 from jupyter_cloudml.machines.service import Machines
+from jupyter_cloudml_server.buckets import asked as service_of
 from jupyter_cloudml_server.calls import CallPool
 
 STEP_S = 1.0  # between two events of one sync
@@ -63,11 +63,7 @@ class DatasetCalls:
         """Begin a sync. Raises NotFound for the machine, UsageError."""
         await self._known(machine)
         options = _options(body)
-        asked = Asked(
-            cast("str | None", body.get("endpoint_url")),
-            cast("str | None", body.get("profile")),
-            cast("str | None", body.get("region")),
-        )
+        asked = service_of(body)
         source, target = str(body["source"]), str(body["target"])
         directed(source, target)
 
@@ -77,7 +73,7 @@ class DatasetCalls:
             def progress(now: Progress) -> None:
                 if self._clock.monotonic() - told[0] >= STEP_S:
                     told[0] = self._clock.monotonic()
-                    operation.progress(Step(1, 1, text(now), self._clock.now_ms()))
+                    operation.progress(Step(now.percent, 100, text(now), self._clock.now_ms()))
 
             done = self._datasets.sync(
                 source,
@@ -90,7 +86,8 @@ class DatasetCalls:
             )
             return done.to_dict()
 
-        return self._operations.start("sync", machine, work)
+        about: dict[str, JSON] = {"source": source, "target": target}
+        return self._operations.start("sync-dataset", machine, work, about)
 
     async def _known(self, machine: str) -> None:
         await self._local.run(self._machines.get, machine)

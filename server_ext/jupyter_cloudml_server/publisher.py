@@ -12,7 +12,7 @@ from jupyter_events import EventLogger
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import SCHEMA_BASE, Event
 
-NOUNS = ("machine", "operation", "kernel", "executions", "workspace", "drift")
+NOUNS = ("machine", "operation", "kernel", "executions", "workspace", "drift", "dataset")
 
 
 class Publisher:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -14,17 +13,19 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from buckets import Bucket
 from cloudbox.commands import sh
 from cloudbox.faults import Host
-from cloudbox.fixture import Box, SSHConfig
+from cloudbox.fixture import SSHConfig
 from faulty import Fault, proxy
 from liveserver import places, thread_server
 
-from benchmarks.s3 import ACCESS_KEY, S3, SECRET_KEY, free_port, server
+from benchmarks.s3 import ACCESS_KEY, S3, SECRET_KEY, free_port
 from jupyter_cloudml.datasets.endpoint import Asked
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.onhost.fetch import LARGE
@@ -39,45 +40,6 @@ from .test_cli import Home, home  # noqa: F401 - the fixture
 
 pytestmark = pytest.mark.timeout(240)
 BIG = LARGE + (9 << 20)  # fetched in ranges
-
-
-@pytest.fixture(scope="session")
-def s3(box: Box) -> Iterator[S3]:
-    """An S3 service that this computer and the hosts of the box reach."""
-    with server(box.fabric.gateway) as running, pytest.MonkeyPatch.context() as patch:
-        for name, value in running.environ().items():
-            patch.setenv(name, value)
-        yield running
-
-
-class Bucket:
-    """A bucket of one test."""
-
-    def __init__(self, s3: S3) -> None:
-        self.client, self.name = s3.client(), f"t-{secrets.token_hex(6)}"
-        self.client.create_bucket(Bucket=self.name)
-
-    def put(self, **objects: bytes) -> None:
-        for key, data in objects.items():
-            self.write(key, data)
-
-    def write(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.name, Key=key, Body=data)
-
-    def read(self, key: str) -> bytes:
-        return bytes(self.client.get_object(Bucket=self.name, Key=key)["Body"].read())
-
-    def keys(self) -> list[str]:
-        found = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
-        return [each["Key"] for each in found]
-
-    def url(self, prefix: str = "") -> str:
-        return f"s3://{self.name}/{prefix}"
-
-
-@pytest.fixture
-def bucket(s3: S3) -> Bucket:
-    return Bucket(s3)
 
 
 class OneMachine:
@@ -731,13 +693,19 @@ def test_a_sync_over_rest_is_an_operation_that_can_be_called_off(
             slow.rule = lambda method, target: Fault(hold=held) if "/big?" in target else None
             body = {"source": bucket.url("p"), "target": str(folder), "endpoint_url": slow.url}
             begun = server.api("POST", route, body)
+            about = {"source": bucket.url("p"), "target": str(folder)}
+            assert begun.json()["operation"]["about"] == about
             wait_for(lambda: slow.asked_for("/big"))
             identity = begun.json()["operation"]["id"]
             assert server.api("DELETE", f"operations/{identity}").status == 202
             assert server.operation(begun)["state"] == "cancelled"
             held.set()
             slow.rule = lambda method, target: None
-            done = server.operation(server.api("POST", route, body))
+            with server.events() as events:
+                done = server.operation(server.api("POST", route, body))
+                events.until(
+                    lambda event: event["noun"] == "dataset" and event["machine"] == "local"
+                )
             assert (done["state"], done["result"]["total_files"]) == ("done", 2), done
             assert "of" in done["step"]["text"]
             listed = server.get(route)
@@ -756,6 +724,66 @@ def test_a_sync_over_rest_is_an_operation_that_can_be_called_off(
             assert server.api("POST", route, {**body, "target": "s3://b/x"}).status == 400
             assert server.api("POST", "machines/nobody/datasets", body).status == 404
             server.operation(server.api("POST", "machines/local/stop"))
+
+
+def test_buckets_are_looked_into_page_by_page(
+    tmp_path_factory: pytest.TempPathFactory, bucket: Bucket, s3: S3
+) -> None:
+    root = tmp_path_factory.mktemp("browse")
+    odd = ["odd//x", "odd/a b+c%2F.txt", "odd/\u00e9", "odd/e\u0301", "odd/<&>", "odd/\n"]
+    bucket.put(**{"p/": b"", "p/a": b"1", "p/a/b": b"22", "p/b.txt": b"333", "top": b""})
+    for key in odd:
+        bucket.write(key, b"1")
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: bucket.write(f"many/{n:04}", b"x"), range(1200)))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**places(root), "HOME": str(root)}.items():
+            patch.setenv(name, value)
+        (root / ".aws").mkdir()
+        (root / ".aws" / "credentials").write_text("[lab]\naws_access_key_id = x\n")
+        patch.delenv("AWS_SHARED_CREDENTIALS_FILE")
+        with thread_server(root) as server:
+
+            def look(what: str = "list", **body: Any) -> Any:
+                reply = server.api("POST", f"buckets/{what}", body)
+                assert SECRET_KEY.encode() not in reply.body
+                return reply.json()
+
+            def names(prefix: str) -> list[str]:
+                entries = look(bucket=bucket.name, prefix=prefix)["entries"]
+                return [each["key"].removeprefix(prefix) for each in entries]
+
+            assert bucket.name in [each["name"] for each in look()["buckets"]]
+            assert names("") == ["many/", "odd/", "p/", "top"]
+            assert names("p/") == ["a", "a/", "b.txt"]
+            assert names("odd/") == ["\n", "/", "<&>", "a b+c%2F.txt", "e\u0301", "\u00e9"]
+            assert names("odd//") == ["x"]
+            entry = look(bucket=bucket.name, prefix="p/b")["entries"][0]
+            assert (entry["size"], entry["is_folder"], entry["is_text"]) == (3, False, True)
+            assert abs(entry["modified_ms"] / 1000 - time.time()) < 600
+            first = look(bucket=bucket.name, prefix="many/")
+            second = look(bucket=bucket.name, prefix="many/", after=first["after"])
+            assert (len(first["entries"]), second["after"]) == (1000, None)
+            seen = [each["key"] for each in [*first["entries"], *second["entries"]]]
+            assert seen == [f"many/{n:04}" for n in range(1200)]
+            measured = look("measure", bucket=bucket.name, prefix="")
+            assert measured == {"files": 1211, "bytes": 1212, "after": None}
+            assert server.get("buckets/profiles") == {"profiles": ["lab"]}
+
+            assert look(bucket="no-such-bucket-here")["code"] == "no_such_bucket"
+            assert look(profile="nobody")["code"] == "no_such_profile"
+            assert look(profile="lab")["code"] == "no_credentials"
+            assert look(endpoint_url="http://127.0.0.1:9")["code"] == "wrong_endpoint"
+            assert look(bucket=bucket.name, prefix=3)["code"] == "usage"
+            # What is mended in ~/.aws counts at once.
+            keys = "[lab]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                patch.delenv(name)
+            (root / ".aws" / "credentials").write_text(keys.format(ACCESS_KEY, "wrong"))
+            assert look(bucket=bucket.name, profile="lab")["code"] == "refused"
+            assert look(profile="lab")["hint"].startswith("Type the address")
+            (root / ".aws" / "credentials").write_text(keys.format(ACCESS_KEY, SECRET_KEY))
+            assert "entries" in look(bucket=bucket.name, profile="lab")
 
 
 # -- on a real host ----------------------------------------------------------------------------------

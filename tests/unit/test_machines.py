@@ -50,12 +50,13 @@ class TestOperations:
             operation.log("found it")
             return {"name": "box-2"}
 
-        operation = operations.start("add", "box-2", work)
+        operation = operations.start("add", "box-2", work, {"host": "box-2"})
         assert operation.ended.wait(5)
         assert operations.get(operation.id).to_dict() == {
             "id": operation.id,
             "kind": "add",
             "target": "box-2",
+            "about": {"host": "box-2"},
             "state": "done",
             "step": STEP.to_dict(),
             "log": ["1/2 looking", "found it"],

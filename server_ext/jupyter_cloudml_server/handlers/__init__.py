@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jupyter_cloudml_server.handlers import (
+    buckets,
     datasets,
     environments,
     executions,
@@ -32,6 +33,9 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (rf"/machines/{_ONE}/drift", environments.DriftHandler),
     (r"/images", environments.ImagesHandler),
     (rf"/machines/{_ONE}/datasets", datasets.DatasetsHandler),
+    (r"/buckets/list", buckets.ListingHandler),
+    (r"/buckets/measure", buckets.MeasureHandler),
+    (r"/buckets/profiles", buckets.ProfilesHandler),
     (r"/operations", operations.OperationsHandler),
     (rf"/operations/{_ONE}", operations.OperationHandler),
     (r"/kernels", kernels.KernelsHandler),
