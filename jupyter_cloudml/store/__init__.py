@@ -1,4 +1,4 @@
-"""What outlives the process: machines, events, audit. SQLite by default, PostgreSQL by URL."""
+"""What outlives the process: machines, jobs and their runs, events, audit. SQLite by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from jupyter_cloudml.clock import Clock, SystemClock
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.store.engine import Database, StoreError, open_database
 from jupyter_cloudml.store.events import AuditRepository, EventRepository
+from jupyter_cloudml.store.jobs import JobRepository
+from jupyter_cloudml.store.jobs_claims import ClaimRepository
+from jupyter_cloudml.store.jobs_firing import FiringRepository
+from jupyter_cloudml.store.jobs_results import ResultRepository
+from jupyter_cloudml.store.jobs_runs import RunRepository
+from jupyter_cloudml.store.jobs_servers import ServerRepository
 from jupyter_cloudml.store.machines import MachineRecord, MachineRepository
 from jupyter_cloudml.store.migrations import upgrade
 
@@ -18,6 +24,12 @@ class Store:
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self.database = database
         self.machines = MachineRepository(database)
+        self.jobs = JobRepository(database)
+        self.firing = FiringRepository(database)
+        self.runs = RunRepository(database)
+        self.claims = ClaimRepository(database)
+        self.results = ResultRepository(database)
+        self.servers = ServerRepository(database)
         self.events = EventRepository(database)
         self.audit = AuditRepository(database, clock or SystemClock())
 

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -56,4 +68,198 @@ audit = Table(
     Column("target", Text, nullable=False),
     Column("result", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# --- jobs: what is to run, what ran, and who runs it ---------------------------------------------
+
+_OPEN = text("ended_ms IS NULL")  # a query has to say it in the same words to use such an index
+_OWNED = text("owner IS NOT NULL")
+_THERE = text("deleted_ms IS NULL")
+
+
+def _of_run() -> ForeignKey:
+    return ForeignKey("run.id", ondelete="CASCADE")
+
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("rev", Integer, nullable=False),
+    Column("spec_json", Text, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("overlap", Text, nullable=False),
+    Column("missed", Text, nullable=False),
+    Column("catchup_cap", Integer, nullable=False),
+    Column("timeout_s", Integer),
+    Column("retry_json", Text, nullable=False),
+    Column("pool", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("deleted_ms", BigInteger),
+)
+# A deleted job gives its name back; its runs stay.
+Index("uq_job_name", job.c.name, unique=True, sqlite_where=_THERE, postgresql_where=_THERE)
+
+job_rev = Table(
+    "job_rev",
+    metadata,
+    Column("job_id", Text, ForeignKey("job.id"), primary_key=True),
+    Column("rev", Integer, primary_key=True, autoincrement=False),
+    Column("spec_json", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("git_commit", Text),
+)
+
+trigger = Table(
+    "trigger",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("job.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("cron", Text),
+    Column("tz", Text),
+    Column("at_ms", BigInteger),
+    Column("config_json", Text, nullable=False),
+    Column("up_job_id", Text),  # the job after whose runs this one fires
+    Column("next_due_ms", BigInteger),  # NULL: no time makes it fire
+    Column("last_key", Text),
+    Column("enabled", Boolean, nullable=False),
+    Index(None, "enabled", "next_due_ms"),
+    Index(None, "job_id"),
+    Index(None, "up_job_id"),
+    quote=True,
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("notebook_ref", Text, nullable=False),
+    Column("code_json", Text, nullable=False),
+    Column("env_lock_ref", Text),
+    Column("data_versions_json", Text, nullable=False),
+    UniqueConstraint("sha256"),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column(
+        "id", Text, primary_key=True
+    ),  # begins with its time: the order of ids is that of creation
+    Column("job_id", Text, ForeignKey("job.id"), nullable=False),
+    Column("job_rev", Integer, nullable=False),
+    Column("trigger_id", Text, nullable=False),  # "now:<job id>" of a run that somebody asked for
+    Column("fire_key", Text, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("params_json", Text, nullable=False),
+    Column("snapshot_id", Text, ForeignKey("snapshot.id")),
+    Column("parent_run_id", Text),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("fence", BigInteger, nullable=False),  # grows with every owner
+    Column("owner", Text),
+    Column("lease_until_ms", BigInteger),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    Column("pool", Text),
+    Column("priority", Integer, nullable=False),  # the smaller comes first
+    Column("created_ms", BigInteger, nullable=False),
+    Column("started_ms", BigInteger),
+    Column("ended_ms", BigInteger),  # set: the state is final
+    UniqueConstraint("trigger_id", "fire_key"),
+    Index(None, "job_id", "id"),
+    Index(None, "state", "id"),
+    Index(None, "parent_run_id"),
+)
+# What is over is most of the table; what is looked for every second is not over.
+for _name, _columns, _where in (
+    ("ix_run_claim", ("state", "priority", "not_before_ms", "id"), _OPEN),
+    ("ix_run_ripe", ("state", "not_before_ms"), _OPEN),
+    ("ix_run_open", ("job_id", "state"), _OPEN),
+    ("ix_run_owner", ("owner",), _OWNED),
+):
+    Index(_name, *(run.c[each] for each in _columns), sqlite_where=_where, postgresql_where=_where)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("run_id", Text, _of_run(), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("server_id", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("process_handle_json", Text, nullable=False),  # written before anything is started
+    Column("state", Text, nullable=False),
+    Column("exit_json", Text),
+    Column("started_ms", BigInteger),
+    Column("ended_ms", BigInteger),
+    Column("cost_micros", BigInteger),
+)
+
+cell_result = Table(
+    "cell_result",
+    metadata,
+    Column("run_id", Text, _of_run(), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("cell_id", Text, nullable=False),
+    Column("idx", Integer, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),
+    Column("started_ms", BigInteger),
+    Column("ended_ms", BigInteger),
+    Column("output_ref", Text),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("run_id", Text, _of_run(), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("sha256", Text),
+    Column("bytes", BigInteger),
+    Index(None, "run_id"),
+)
+
+server = Table(
+    "server",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column(
+        "heartbeat_ms", BigInteger, nullable=False
+    ),  # differs with every beat, whatever the clock does
+    Column("version", Text, nullable=False),
+)
+
+pool = Table(
+    "pool",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("cap", Integer, nullable=False),
+)
+
+secret_ref = Table(
+    "secret_ref",
+    metadata,
+    Column("job_id", Text, ForeignKey("job.id"), primary_key=True),
+    Column("env_name", Text, primary_key=True),
+    Column("uri", Text, nullable=False),  # where the secret is; never the secret
+)
+
+run_edge = Table(
+    "run_edge",
+    metadata,
+    Column("up", Text, _of_run(), primary_key=True),
+    Column("down", Text, _of_run(), primary_key=True),
+    Column("on", Text, nullable=False),
+    Index(None, "down"),
 )

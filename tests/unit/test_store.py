@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,33 +28,6 @@ from jupyter_cloudml.errors import CloudMLError, Conflict, NotFound, UsageError
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import MachineRecord, Store, StoreError, engine, migrations, tables
 from jupyter_cloudml.store import events as store_events
-
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    with postgres.server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def config(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Config]:
-    """An installation without any table yet."""
-    if request.param == "sqlite":
-        yield Config(home=tmp_path)
-        return
-    with postgres.database(
-        request.getfixturevalue("postgres_server"), f"test_{next(_numbers)}"
-    ) as url:
-        yield Config(home=tmp_path, database=url)
-
-
-@pytest.fixture
-def store(config: Config) -> Iterator[Store]:
-    store = Store.open(config)
-    yield store
-    store.close()
 
 
 def box(name: str = "box-2", **more: object) -> MachineRecord:
@@ -291,7 +264,7 @@ class TestPostgres:
         assert "ada" in str(caught.value)
 
     def test_a_lost_connection_is_made_anew(self, postgres_server: str, tmp_path: Path) -> None:
-        with postgres.database(postgres_server, f"test_{next(_numbers)}") as url:
+        with postgres.database(postgres_server, "own") as url:
             store = Store.open(Config(home=tmp_path, database=url))
             store.machines.insert(box(), told)
             with psycopg.connect(postgres_server, autocommit=True) as admin:
@@ -306,7 +279,7 @@ class TestPostgres:
     ) -> None:
         monkeypatch.setattr(engine, "BUSY_MS", 100)
         monkeypatch.setattr(engine, "BUSY_TOTAL_S", 0.3)
-        with postgres.database(postgres_server, f"test_{next(_numbers)}") as url:
+        with postgres.database(postgres_server, "own") as url:
             store = Store.open(Config(home=tmp_path, database=url))
             store.machines.insert(box(), told)
             with psycopg.connect(url) as other:

@@ -1,0 +1,291 @@
+"""Who works on which run: claims, what comes of them, and runs taken over from a dead server.
+
+Every change compares (id, state, fence) and writes its event in the same transaction; a new owner has a higher fence, so that whoever was
+taken for dead and was not can change nothing any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from sqlalchemy import Connection, and_, func, insert, select, text, update
+
+from jupyter_cloudml.errors import JSON
+from jupyter_cloudml.events import Event
+from jupyter_cloudml.store import tables
+from jupyter_cloudml.store.engine import Database
+from jupyter_cloudml.store.jobs_firing import announce, fire_after
+from jupyter_cloudml.store.jobs_records import (
+    CANCELLED,
+    CLAIMED,
+    FINAL,
+    LOST,
+    OWNERLESS,
+    QUEUED,
+    RETRY_WAIT,
+    SCHEDULED,
+    AttemptRecord,
+    Claim,
+    RunRecord,
+)
+from jupyter_cloudml.store.jobs_room import candidates, machine_of
+
+_LOCK = 0x636D6C636C61  # "cmlcla": servers count what runs and claim one after another (PostgreSQL)
+
+INTENDED = "intended"  # an attempt whose process has a name and was perhaps never started
+
+
+@dataclass(frozen=True)
+class Move:
+    """A run that goes from the state in which it was seen to another; fields that are None stay."""
+
+    run: RunRecord
+    state: str
+    reason: str | None = None
+    not_before_ms: int | None = None
+    attempt_state: str | None = None
+    exit: Mapping[str, JSON] | None = None
+    cost_micros: int | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What came of a Move: the run as it is now, or None where it was no longer as it had been seen."""
+
+    run: RunRecord | None
+    events: Sequence[Event] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to do now, as one look at the database shows it."""
+
+    due: bool
+    ripe: bool
+    queued: bool
+    next_due_ms: int | None
+    next_ripe_ms: int | None
+    to_cancel: Collection[str]
+
+
+class ClaimRepository:
+    """The table of runs, as those see it who run them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def look(self, server_id: str, at_ms: int) -> Look:
+        """Say what there is to do, without taking any lock."""
+        run, trigger = tables.run, tables.trigger
+
+        def work(connection: Connection) -> Look:
+            due = connection.execute(
+                select(func.min(trigger.c.next_due_ms)).where(trigger.c.enabled.is_(True))
+            ).scalar()
+            times = [
+                connection.execute(
+                    select(func.min(run.c.not_before_ms)).where(
+                        run.c.state == state, run.c.ended_ms.is_(None)
+                    )
+                ).scalar()
+                for state in (SCHEDULED, RETRY_WAIT)
+            ]
+            ripe = min((time for time in times if time is not None), default=None)
+            waiting = select(run.c.id).where(run.c.state == QUEUED, run.c.ended_ms.is_(None))
+            asked = select(run.c.id).where(
+                run.c.owner == server_id, run.c.cancel_requested.is_(True)
+            )
+            return Look(
+                due=due is not None and due <= at_ms,
+                ripe=ripe is not None and ripe <= at_ms,
+                queued=connection.execute(waiting.limit(1)).first() is not None,
+                next_due_ms=due,
+                next_ripe_ms=ripe,
+                to_cancel=set(connection.execute(asked).scalars()),
+            )
+
+        return self._database.read(work)
+
+    def ripen(self, at_ms: int, limit: int = 200) -> list[Event]:
+        """Queue the runs whose time to wait is over."""
+        run = tables.run
+
+        def work(connection: Connection) -> list[Event]:
+            told = []
+            for state in (SCHEDULED, RETRY_WAIT):
+                query = (
+                    select(run)
+                    .where(
+                        run.c.state == state, run.c.not_before_ms <= at_ms, run.c.ended_ms.is_(None)
+                    )
+                    .limit(limit)
+                    .with_for_update(skip_locked=True)
+                )
+                for found in map(RunRecord.of, connection.execute(query).all()):
+                    changed = _change(connection, found, state=QUEUED)
+                    if changed is not None:
+                        told.append(announce(connection, changed, at_ms))
+            return told
+
+        return self._database.write(work)
+
+    def claim(
+        self,
+        server_id: str,
+        at_ms: int,
+        lease_until_ms: int,
+        limit: int,
+        name: Callable[[RunRecord, int], Mapping[str, JSON]],
+    ) -> tuple[list[Claim], list[Event]]:
+        """Take runs that are queued and that job, pool and machine have room for; `name` gives an attempt's process its name.
+
+        The attempt, with that name, is written in the same transaction.
+        """
+
+        def work(connection: Connection) -> tuple[list[Claim], list[Event]]:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            claims, told = [], []
+            for run, job_name, spec in candidates(connection, limit):
+                n = run.attempts + 1
+                taken = _change(
+                    connection,
+                    run,
+                    state=CLAIMED,
+                    fence=run.fence + 1,
+                    owner=server_id,
+                    lease_until_ms=lease_until_ms,
+                    attempts=n,
+                    reason=None,
+                )
+                if taken is None:
+                    continue
+                machine = machine_of(spec)
+                attempt = AttemptRecord(
+                    run.id, n, taken.fence, server_id, machine, name(run, n), INTENDED
+                )
+                connection.execute(insert(tables.attempt).values(_attempt_values(attempt)))
+                claims.append(Claim(taken, attempt, job_name, spec))
+                told.append(announce(connection, taken, at_ms))
+            return claims, told
+
+        return self._database.write(work)
+
+    def move(self, moves: Sequence[Move], at_ms: int) -> list[Moved]:
+        """Change runs that are still as they were seen, all in one transaction; a job that runs after one that ended is fired in it."""
+        return self._database.write(
+            lambda connection: [_move(connection, each, at_ms) for each in moves]
+        )
+
+    def mark(self, run: RunRecord, reason: str) -> RunRecord | None:
+        """Note why a run that is still as it was seen is being ended; None when it is not."""
+        return self._database.write(lambda connection: _change(connection, run, reason=reason))
+
+    def take_over(
+        self, server_id: str, dead: Collection[str], at_ms: int, lease_until_ms: int, limit: int
+    ) -> tuple[list[Claim], list[Event]]:
+        """Become the owner of runs of servers that are dead; they are lost until their processes have been looked for."""
+        run = tables.run
+
+        def work(connection: Connection) -> tuple[list[Claim], list[Event]]:
+            query = select(run).where(run.c.owner.in_(sorted(dead))).limit(limit)
+            claims, told = [], []
+            for row in connection.execute(query.with_for_update(skip_locked=True)).all():
+                found = RunRecord.of(row)
+                taken = _change(
+                    connection,
+                    found,
+                    state=LOST,
+                    fence=found.fence + 1,
+                    owner=server_id,
+                    lease_until_ms=lease_until_ms,
+                )
+                if taken is None:
+                    continue
+                claims.append(_claim(connection, taken, server_id))
+                told.append(announce(connection, taken, at_ms))
+            return claims, told
+
+        return self._database.write(work)
+
+
+def _change(connection: Connection, run: RunRecord, **values: object) -> RunRecord | None:
+    """Change a run that is as it was seen; None when it is not. What is over is never changed."""
+    table = tables.run
+    where = and_(
+        table.c.id == run.id,
+        table.c.state == run.state,
+        table.c.fence == run.fence,
+        table.c.ended_ms.is_(None),
+    )
+    if connection.execute(update(table).where(where).values(values)).rowcount != 1:
+        return None
+    return replace(run, **values)  # type: ignore[arg-type]
+
+
+def _move(connection: Connection, move: Move, at_ms: int) -> Moved:
+    if move.state in (QUEUED, RETRY_WAIT) and _is_to_end(connection, move.run):
+        move = replace(move, state=CANCELLED, reason="cancelled")
+    values: dict[str, object] = {"state": move.state}
+    if move.reason is not None:
+        values["reason"] = move.reason
+    if move.not_before_ms is not None:
+        values["not_before_ms"] = move.not_before_ms
+    if move.state in OWNERLESS:
+        values |= {"owner": None, "lease_until_ms": None}
+    if move.state in FINAL:
+        values["ended_ms"] = at_ms
+    elif move.state == "running" and move.run.started_ms is None:
+        values["started_ms"] = at_ms
+    changed = _change(connection, move.run, **values)
+    if changed is None:
+        return Moved(None)
+    if move.attempt_state is not None:
+        _change_attempt(connection, changed, move, at_ms)
+    told = [announce(connection, changed, at_ms)]
+    if changed.state in FINAL:
+        told += fire_after(connection, changed, at_ms)
+    return Moved(changed, told)
+
+
+def _is_to_end(connection: Connection, run: RunRecord) -> bool:
+    """Look once more, under the lock of the row: somebody may have asked for the end since the run was seen."""
+    query = select(tables.run.c.cancel_requested).where(tables.run.c.id == run.id)
+    return bool(connection.execute(query.with_for_update()).scalar())
+
+
+def _change_attempt(connection: Connection, run: RunRecord, move: Move, at_ms: int) -> None:
+    table = tables.attempt
+    values: dict[str, object] = {"state": move.attempt_state}
+    if move.attempt_state == "running":
+        values["started_ms"] = func.coalesce(table.c.started_ms, at_ms)
+    elif move.attempt_state != INTENDED:
+        values |= {
+            "ended_ms": at_ms,
+            "exit_json": None if move.exit is None else json.dumps(move.exit),
+            "cost_micros": move.cost_micros,
+        }
+    where = and_(table.c.run_id == run.id, table.c.n == run.attempts)
+    connection.execute(update(table).where(where).values(values))
+
+
+def _claim(connection: Connection, run: RunRecord, server_id: str) -> Claim:
+    """Return all about a run that has just got this owner, and note the owner in its attempt."""
+    attempt, revision, job = tables.attempt, tables.job_rev, tables.job
+    where = and_(attempt.c.run_id == run.id, attempt.c.n == run.attempts)
+    connection.execute(update(attempt).where(where).values(fence=run.fence, server_id=server_id))
+    found = AttemptRecord.of(connection.execute(select(attempt).where(where)).one())
+    query = select(job.c.name, revision.c.spec_json).where(
+        job.c.id == run.job_id, revision.c.job_id == job.c.id, revision.c.rev == run.job_rev
+    )
+    name, spec = connection.execute(query).one()
+    return Claim(run, found, name, json.loads(spec))
+
+
+def _attempt_values(attempt: AttemptRecord) -> dict[str, object]:
+    values = asdict(attempt)
+    values["process_handle_json"] = json.dumps(values.pop("handle"))
+    values.pop("exit")
+    return values

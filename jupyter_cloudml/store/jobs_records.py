@@ -1,0 +1,205 @@
+"""Jobs, triggers, runs and attempts as they are kept. Plain values; times are UTC epoch ms."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row
+
+from jupyter_cloudml.errors import JSON
+from jupyter_cloudml.events import Event
+
+QUEUED, CLAIMED, LOST, SKIPPED, CANCELLED = "queued", "claimed", "lost", "skipped", "cancelled"
+SCHEDULED, RETRY_WAIT = "scheduled", "retry_wait"
+FINAL = frozenset({"succeeded", "failed", "timed_out", CANCELLED, SKIPPED})
+OWNERLESS = FINAL | {SCHEDULED, QUEUED, RETRY_WAIT}  # nobody works on a run in these states
+
+
+def new_id(at_ms: int) -> str:
+    """Return an id that nobody else makes and that sorts by time."""
+    return f"{max(at_ms, 0):012x}{secrets.token_hex(8)}"
+
+
+def by_hand(job_id: str) -> str:
+    """Return what stands for the trigger of a run that somebody asked for."""
+    return f"now:{job_id}"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job. `spec` is all of its definition; the other fields repeat what the scheduler looks at."""
+
+    id: str
+    project: str
+    name: str
+    rev: int
+    spec: Mapping[str, JSON]
+    paused: bool
+    overlap: str
+    missed: str
+    catchup_cap: int
+    timeout_s: int | None
+    retry: Mapping[str, JSON]
+    pool: str | None
+    created_ms: int
+    deleted_ms: int | None = None
+
+    @classmethod
+    def of(cls, row: Row[tuple[object, ...]]) -> JobRecord:
+        """Read a row of the table."""
+        return cls.from_values(dict(row._mapping))
+
+    @classmethod
+    def from_values(cls, columns: Mapping[str, Any]) -> JobRecord:
+        """Read the columns of the table by name."""
+        values = dict(columns)
+        values["spec"] = json.loads(values.pop("spec_json"))
+        values["retry"] = json.loads(values.pop("retry_json"))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TriggerRecord:
+    """What makes a job run: a time (`next_due_ms`), or the end of another job's run (`up_job_id`)."""
+
+    id: str
+    job_id: str
+    kind: str
+    cron: str | None = None
+    tz: str | None = None
+    at_ms: int | None = None
+    config: Mapping[str, JSON] = field(default_factory=dict)
+    up_job_id: str | None = None
+    next_due_ms: int | None = None
+    last_key: str | None = None
+    enabled: bool = True
+
+    @classmethod
+    def of(cls, row: Row[tuple[object, ...]]) -> TriggerRecord:
+        """Read a row of the table."""
+        return cls.from_values(dict(row._mapping))
+
+    @classmethod
+    def from_values(cls, columns: Mapping[str, Any]) -> TriggerRecord:
+        """Read the columns of the table by name."""
+        values = dict(columns)
+        values["config"] = json.loads(values.pop("config_json"))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run to be made; one of the same trigger and key is made once."""
+
+    job_id: str
+    job_rev: int
+    trigger_id: str
+    fire_key: str
+    due_ms: int
+    params: Mapping[str, JSON] = field(default_factory=dict)
+    state: str = QUEUED
+    reason: str | None = None
+    not_before_ms: int = 0
+    pool: str | None = None
+    priority: int = 0
+    parent_run_id: str | None = None
+    snapshot_id: str | None = None
+    up_run_id: str | None = None  # the run whose end fired this one
+    on: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. A change of it compares (id, state, fence); `ended_ms` says that the state is final."""
+
+    id: str
+    job_id: str
+    job_rev: int
+    trigger_id: str
+    fire_key: str
+    due_ms: int
+    params: Mapping[str, JSON]
+    snapshot_id: str | None
+    parent_run_id: str | None
+    state: str
+    reason: str | None
+    fence: int
+    owner: str | None
+    lease_until_ms: int | None
+    cancel_requested: bool
+    attempts: int
+    not_before_ms: int
+    pool: str | None
+    priority: int
+    created_ms: int
+    started_ms: int | None
+    ended_ms: int | None
+
+    @classmethod
+    def of(cls, row: Row[tuple[object, ...]]) -> RunRecord:
+        """Read a row of the table."""
+        return cls.from_values(dict(row._mapping))
+
+    @classmethod
+    def from_values(cls, columns: Mapping[str, Any]) -> RunRecord:
+        """Read the columns of the table by name."""
+        values = dict(columns)
+        values["params"] = json.loads(values.pop("params_json"))
+        return cls(**values)
+
+    def event(self, at_ms: int) -> Event:
+        """Return what tells of the run's present state."""
+        data: dict[str, JSON] = {
+            "id": self.id,
+            "job_id": self.job_id,
+            "state": self.state,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "cancel_requested": self.cancel_requested,
+        }
+        return Event("run", self.id, self.state, self.fence, at_ms, data)
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """One try of a run; `handle` names its process and was written before that was started."""
+
+    run_id: str
+    n: int
+    fence: int
+    server_id: str
+    machine: str
+    handle: Mapping[str, JSON]
+    state: str
+    exit: Mapping[str, JSON] | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    cost_micros: int | None = None
+
+    @classmethod
+    def of(cls, row: Row[tuple[object, ...]]) -> AttemptRecord:
+        """Read a row of the table."""
+        return cls.from_values(dict(row._mapping))
+
+    @classmethod
+    def from_values(cls, columns: Mapping[str, Any]) -> AttemptRecord:
+        """Read the columns of the table by name."""
+        values = dict(columns)
+        values["handle"] = json.loads(values.pop("process_handle_json"))
+        found = values.pop("exit_json")
+        values["exit"] = None if found is None else json.loads(found)
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that a server works on: the run, its current attempt, the job's name and the definition of the run's revision."""
+
+    run: RunRecord
+    attempt: AttemptRecord
+    job_name: str
+    spec: Mapping[str, JSON]

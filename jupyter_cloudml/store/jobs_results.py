@@ -1,0 +1,170 @@
+"""What runs leave: results of cells, artifacts, snapshots; and the caps of pools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from jupyter_cloudml.errors import JSON, Conflict, NotFound
+from jupyter_cloudml.store import tables
+from jupyter_cloudml.store.engine import Database
+from jupyter_cloudml.store.jobs_records import new_id
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One cell of one attempt; `output_ref` says where its outputs are."""
+
+    cell_id: str
+    idx: int
+    status: str
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    output_ref: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that an attempt has made."""
+
+    id: str
+    run_id: str
+    attempt: int
+    kind: str
+    uri: str
+    sha256: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The code, packages and data that runs had; `sha256` is that of all the rest together."""
+
+    id: str
+    sha256: str
+    notebook_ref: str
+    code: Mapping[str, JSON]
+    env_lock_ref: str | None
+    data_versions: Mapping[str, JSON]
+
+
+class ResultRepository:
+    """The tables cell_result, artifact, snapshot and pool."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record_cells(
+        self, run_id: str, attempt: int, fence: int, cells: Sequence[CellResult]
+    ) -> None:
+        """Write cells of an attempt, over what was there of them. Raises Conflict (code "stale") when the run has another owner by now."""
+        table = tables.cell_result
+
+        def work(connection: Connection) -> None:
+            _hold(connection, run_id, fence)
+            for cell in cells:
+                values = asdict(cell)
+                where = and_(
+                    table.c.run_id == run_id, table.c.attempt == attempt, table.c.idx == cell.idx
+                )
+                if connection.execute(update(table).where(where).values(values)).rowcount == 0:
+                    values |= {"run_id": run_id, "attempt": attempt}
+                    connection.execute(insert(table).values(values))
+
+        self._database.write(work)
+
+    def cells(self, run_id: str, attempt: int) -> list[CellResult]:
+        """Return the cells of an attempt, in order."""
+        table = tables.cell_result
+        columns = [table.c[name] for name in CellResult.__dataclass_fields__]
+        query = select(*columns).where(table.c.run_id == run_id, table.c.attempt == attempt)
+        rows = self._database.read(
+            lambda connection: connection.execute(query.order_by(table.c.idx)).all()
+        )
+        return [CellResult(**row._mapping) for row in rows]
+
+    def add_artifact(self, artifact: Artifact, fence: int) -> None:
+        """Write an artifact. Raises Conflict (code "stale") when the run has another owner by now."""
+
+        def work(connection: Connection) -> None:
+            _hold(connection, artifact.run_id, fence)
+            connection.execute(insert(tables.artifact).values(asdict(artifact)))
+
+        self._database.write(work)
+
+    def artifacts(self, run_id: str) -> list[Artifact]:
+        """Return the artifacts of a run."""
+        table = tables.artifact
+        query = select(table).where(table.c.run_id == run_id).order_by(table.c.id)
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return [Artifact(**row._mapping) for row in rows]
+
+    def keep_snapshot(self, run_id: str, snapshot: Snapshot, at_ms: int) -> Snapshot:
+        """Note what a run had; a snapshot is kept once, by its digest. Returns it with its id. Raises NotFound."""
+        table = tables.snapshot
+
+        def work(connection: Connection) -> Snapshot:
+            query = select(table.c.id).where(table.c.sha256 == snapshot.sha256)
+            values = asdict(snapshot) | {"id": new_id(at_ms)}
+            values["code_json"] = json.dumps(values.pop("code"))
+            values["data_versions_json"] = json.dumps(values.pop("data_versions"))
+            try:
+                if (known := connection.execute(query).scalar()) is None:
+                    with connection.begin_nested():
+                        connection.execute(insert(table).values(values))
+            except IntegrityError:  # another run has kept the same just now
+                known = connection.execute(query).scalar()
+            kept = replace(snapshot, id=known or values["id"])
+            of_run = update(tables.run).where(tables.run.c.id == run_id)
+            if connection.execute(of_run.values(snapshot_id=kept.id)).rowcount == 0:
+                raise NotFound(f"there is no run {run_id!r}", hint="look at the list of runs")
+            return kept
+
+        return self._database.write(work)
+
+    def snapshot(self, snapshot_id: str) -> Snapshot:
+        """Return a snapshot. Raises NotFound."""
+        table = tables.snapshot
+        query = select(table).where(table.c.id == snapshot_id)
+        row = self._database.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            raise NotFound(f"there is no snapshot {snapshot_id!r}")
+        values = dict(row._mapping)
+        values["code"] = json.loads(values.pop("code_json"))
+        values["data_versions"] = json.loads(values.pop("data_versions_json"))
+        return Snapshot(**values)
+
+    def set_cap(self, pool: str, cap: int | None) -> None:
+        """Let no more than `cap` runs of a pool go on at once; None takes the cap away. "machine:NAME" is the pool of all runs of a machine."""
+        table = tables.pool
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(table).where(table.c.name == pool))
+            if cap is not None:
+                connection.execute(insert(table).values(name=pool, cap=cap))
+
+        self._database.write(work)
+
+    def caps(self) -> dict[str, int]:
+        """Return the caps by pool."""
+        query = select(tables.pool)
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return {row.name: row.cap for row in rows}
+
+
+def _hold(connection: Connection, run_id: str, fence: int) -> None:
+    table = tables.run
+    query = select(table.c.fence).where(table.c.id == run_id).with_for_update()
+    found = connection.execute(query).scalar()
+    if found is None:
+        raise NotFound(f"there is no run {run_id!r}", hint="look at the list of runs")
+    if found != fence:
+        raise Conflict(
+            f"the run {run_id} has another owner by now",
+            code="stale",
+            hint="leave it to that server: it goes on with the same process",
+        )

@@ -1,0 +1,97 @@
+"""Which queued runs can be worked on: job, pool and machine each have room for so many."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection, Row, and_, select
+
+from jupyter_cloudml.errors import JSON
+from jupyter_cloudml.store import tables
+from jupyter_cloudml.store.jobs_records import QUEUED, RunRecord
+
+_PAGE = 100
+_PAGES = 20  # so many pages of runs that have to wait are looked at in one claim
+
+
+def candidates(
+    connection: Connection, limit: int
+) -> Iterable[tuple[RunRecord, str, Mapping[str, JSON]]]:
+    """Yield queued runs, first come first served within a priority, for which there is room."""
+    room = _Room(connection)
+    run, job, revision = tables.run, tables.job, tables.job_rev
+    query = (
+        select(
+            run,
+            job.c.name.label("job__name"),
+            job.c.overlap.label("job__overlap"),
+            revision.c.spec_json.label("job__spec"),
+        )
+        .join(job, job.c.id == run.c.job_id)
+        .join(revision, and_(revision.c.job_id == run.c.job_id, revision.c.rev == run.c.job_rev))
+        .where(run.c.state == QUEUED, run.c.ended_ms.is_(None))
+        .order_by(run.c.priority, run.c.not_before_ms, run.c.id)
+        .limit(_PAGE)
+    )
+    left = limit
+    for _ in range(_PAGES):  # a run that was looked at is no longer queued, or its job has no room
+        page = query.where(run.c.job_id.not_in(sorted(room.full_jobs))) if room.full_jobs else query
+        rows = connection.execute(page).all()
+        for row in rows:
+            found, name, overlap, spec = _candidate(row)
+            if left and room.take(found, overlap, spec):
+                left -= 1
+                yield found, name, spec
+        if not left or len(rows) < _PAGE:
+            return
+
+
+def _candidate(row: Row[tuple[object, ...]]) -> tuple[RunRecord, str, str, Mapping[str, JSON]]:
+    values = dict(row._mapping)
+    name, overlap = values.pop("job__name"), values.pop("job__overlap")
+    spec: Mapping[str, JSON] = json.loads(values.pop("job__spec"))
+    return RunRecord.from_values(values), name, overlap, spec
+
+
+def machine_of(spec: Mapping[str, JSON]) -> str:
+    """Return the machine that a definition names."""
+    machine = spec.get("machine")
+    return machine if isinstance(machine, str) else "local"
+
+
+class _Room:
+    """How many more runs each job, pool and machine can have."""
+
+    def __init__(self, connection: Connection) -> None:
+        run, attempt = tables.run, tables.attempt
+        query = (
+            select(run.c.job_id, run.c.pool, attempt.c.machine)
+            .join(attempt, and_(attempt.c.run_id == run.c.id, attempt.c.n == run.c.attempts))
+            .where(run.c.owner.is_not(None))
+        )
+        self._jobs: Counter[str] = Counter()
+        self._pools: Counter[str] = Counter()
+        for row in connection.execute(query):
+            self._jobs[row.job_id] += 1
+            self._pools[f"machine:{row.machine}"] += 1
+            if row.pool is not None:
+                self._pools[row.pool] += 1
+        pools = connection.execute(select(tables.pool.c.name, tables.pool.c.cap))
+        self._caps: dict[str, int] = {row.name: row.cap for row in pools}
+        self.full_jobs: set[str] = set()
+
+    def take(self, run: RunRecord, overlap: str, spec: Mapping[str, JSON]) -> bool:
+        """Take a place for a run where there is one."""
+        most = spec.get("max_running") if overlap == "allow" else 1
+        pools = [f"machine:{machine_of(spec)}", *([run.pool] if run.pool is not None else [])]
+        if isinstance(most, int) and self._jobs[run.job_id] >= most:
+            self.full_jobs.add(run.job_id)
+            return False
+        if any(name in self._caps and self._pools[name] >= self._caps[name] for name in pools):
+            self.full_jobs.add(run.job_id)
+            return False
+        self._jobs[run.job_id] += 1
+        self._pools.update(pools)
+        return True

@@ -1,0 +1,70 @@
+"""The servers that run jobs: each says again and again that it lives, in a row of its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, case, delete, insert, select, update
+
+from jupyter_cloudml.store import tables
+from jupyter_cloudml.store.engine import Database
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """One server. `heartbeat_ms` differs with each beat: whoever sees it unchanged for a lease, by a clock of its own, takes the server for dead."""
+
+    id: str
+    host: str
+    pid: int
+    boot_id: str
+    heartbeat_ms: int
+    version: str
+
+
+class ServerRepository:
+    """The table of servers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def beat(self, server: ServerRecord, lease_until_ms: int) -> dict[str, int]:
+        """Say that a server lives, and renew the leases of its runs; return these runs with the fences that it holds."""
+        table, run = tables.server, tables.run
+        later = case(
+            (table.c.heartbeat_ms >= server.heartbeat_ms, table.c.heartbeat_ms + 1),
+            else_=server.heartbeat_ms,
+        )
+
+        def work(connection: Connection) -> dict[str, int]:
+            mine = table.c.id == server.id
+            if (
+                connection.execute(update(table).where(mine).values(heartbeat_ms=later)).rowcount
+                == 0
+            ):
+                connection.execute(insert(table).values(asdict(server)))
+            renewed = update(run).where(run.c.owner == server.id)
+            connection.execute(renewed.values(lease_until_ms=lease_until_ms))
+            held = select(run.c.id, run.c.fence).where(run.c.owner == server.id)
+            return {row.id: row.fence for row in connection.execute(held)}
+
+        return self._database.write(work)
+
+    def list(self) -> list[ServerRecord]:
+        """Return all servers that have not said goodbye, dead ones too."""
+        query = select(tables.server).order_by(tables.server.c.id)
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return [ServerRecord(**row._mapping) for row in rows]
+
+    def owners(self) -> set[str]:
+        """Return who owns a run now."""
+        owner = tables.run.c.owner
+        query = select(owner).where(owner.is_not(None)).distinct()
+        return self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
+    def forget(self, server_id: str) -> None:
+        """Take a server out that owns nothing any more."""
+        table, owner = tables.server, tables.run.c.owner
+        idle = ~select(owner).where(owner == server_id).exists()
+        gone = delete(table).where(table.c.id == server_id, idle)
+        self._database.write(lambda connection: connection.execute(gone))

@@ -1,0 +1,548 @@
+"""Jobs and runs are kept: each due time makes one run, each run has one owner, what is over stays over. On both databases."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import postgres
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy import event as sa_event
+
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import Conflict, NotFound, UsageError
+from jupyter_cloudml.store import Store, StoreError, tables
+from jupyter_cloudml.store.jobs import Definition, Edges
+from jupyter_cloudml.store.jobs_claims import Move
+from jupyter_cloudml.store.jobs_firing import Fire, Firing
+from jupyter_cloudml.store.jobs_records import (
+    Claim,
+    JobRecord,
+    NewRun,
+    RunRecord,
+    TriggerRecord,
+    by_hand,
+)
+from jupyter_cloudml.store.jobs_results import Artifact, CellResult, Snapshot
+from jupyter_cloudml.store.jobs_servers import ServerRecord
+
+MINUTE = 60_000
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """One database for all tests of this file: making the tables takes longer than most of them."""
+    home = tmp_path_factory.mktemp("jobs")
+    with contextlib.ExitStack() as stack:
+        url = None
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgres_server")
+            url = stack.enter_context(postgres.database(server, "jobs_store"))
+        store = Store.open(Config(home=home, database=url))
+        stack.callback(store.close)
+        yield store
+
+
+@pytest.fixture
+def store(opened: Store) -> Store:
+    """The store, empty."""
+
+    def empty(connection: Connection) -> None:
+        for table in reversed(tables.metadata.sorted_tables):
+            connection.execute(table.delete())
+
+    opened.database.write(empty)
+    return opened
+
+
+def wanted(name: str = "nightly", **more: Any) -> Definition:
+    values: dict[str, Any] = {
+        "project": "digits",
+        "spec": {"notebook": "train.ipynb"},
+        "overlap": "queue",
+        "missed": "one",
+        "catchup_cap": 10,
+        "timeout_s": None,
+        "retry": {},
+        "pool": None,
+    }
+    return Definition(name=name, **(values | more))
+
+
+def each_minute(due_ms: int = MINUTE, **more: Any) -> TriggerRecord:
+    return TriggerRecord(
+        id="cron-1", job_id="", kind="cron", cron="* * * * *", next_due_ms=due_ms, **more
+    )
+
+
+def after(on: str = "success") -> TriggerRecord:
+    return TriggerRecord(id=f"after-{on}", job_id="", kind="after", config={"on": on})
+
+
+def every_minute(trigger: TriggerRecord, job: JobRecord, now: int) -> Firing:
+    assert trigger.next_due_ms is not None
+    return Firing([Fire(trigger.next_due_ms)], (now // MINUTE + 1) * MINUTE)
+
+
+def made(store: Store, name: str = "nightly", **more: Any) -> JobRecord:
+    return store.jobs.apply(wanted(name, **more), 1).record
+
+
+def asked(job: JobRecord, key: str = "a", **more: Any) -> NewRun:
+    return NewRun(job.id, job.rev, by_hand(job.id), key, 5, pool=job.pool, **more)
+
+
+def submitted(store: Store, job: JobRecord, key: str = "a", **more: Any) -> RunRecord:
+    (run,), _ = store.runs.submit([asked(job, key, **more)], 5)
+    return run
+
+
+def claimed(store: Store, server: str = "one", limit: int = 10, at_ms: int = 10) -> list[Claim]:
+    claims, _ = store.claims.claim(
+        server, at_ms, at_ms + 30_000, limit, lambda run, n: {"name": f"{run.id}-{n}"}
+    )
+    return claims
+
+
+def moved(store: Store, run: RunRecord, *states: str, **more: Any) -> RunRecord:
+    for state in states:
+        (done,) = store.claims.move([Move(run, state, **more)], 20)
+        assert done.run is not None, f"{run.state} → {state} was refused"
+        run = done.run
+    return run
+
+
+class TestDefinitions:
+    def test_what_is_kept_is_what_comes_back(self, store: Store) -> None:
+        spec = {"notebook": "é.ipynb", "parameters": {"a": [1, None, {"b": "'\"\n"}]}}
+        secrets = {"TOKEN": "keyring:digits"}
+        job = made(
+            store,
+            spec=spec,
+            pool="gpu",
+            retry={"count": 2},
+            secrets=secrets,
+            triggers=[each_minute()],
+        )
+        assert store.jobs.get("nightly") == store.jobs.get(job.id) == job
+        assert (job.rev, job.spec, job.retry, job.pool) == (1, spec, {"count": 2}, "gpu")
+        assert store.jobs.secrets(job.id) == secrets
+        (trigger,) = store.jobs.triggers(job.id)
+        assert (trigger.cron, trigger.next_due_ms) == ("* * * * *", MINUTE)
+
+    def test_the_same_again_changes_nothing_and_tells_nothing(self, store: Store) -> None:
+        job = made(store)
+        again = store.jobs.apply(wanted(), 99)
+        assert (again.record, again.event) == (job, None)
+
+    def test_a_change_is_a_revision_and_runs_know_theirs(self, store: Store) -> None:
+        job = made(store)
+        run = submitted(store, job)
+        changed = made(store, spec={"notebook": "other.ipynb"})
+        assert (changed.id, changed.rev) == (job.id, 2)
+        assert store.jobs.revision(job.id, 1) == {"notebook": "train.ipynb"}
+        assert claimed(store)[0].spec == {"notebook": "train.ipynb"}
+        assert store.runs.get(run.id).job_rev == 1
+        with pytest.raises(NotFound):
+            store.jobs.revision(job.id, 3)
+
+    def test_a_trigger_that_stays_keeps_its_due_time(self, store: Store) -> None:
+        job = made(store, triggers=[each_minute()])
+        store.firing.fire(MINUTE, every_minute)
+        made(
+            store,
+            spec={"v": 2},
+            triggers=[each_minute(), after()],
+            after={"after-success": "nightly"},
+        )
+        assert [each.next_due_ms for each in store.jobs.triggers(job.id)] == [None, 2 * MINUTE]
+        made(store, spec={"v": 3})
+        assert store.jobs.triggers(job.id) == []
+        assert store.firing.fire(9 * MINUTE, every_minute)[0] == 0
+
+    def test_a_refused_order_of_jobs_leaves_nothing(self, store: Store) -> None:
+        def refuse(edges: Edges) -> None:
+            assert edges == [("nightly", "nightly")]
+            raise UsageError("a circle")
+
+        circle = wanted(triggers=[after()], after={"after-success": "nightly"})
+        with pytest.raises(UsageError):
+            store.jobs.apply(circle, 1, refuse=refuse)
+        assert store.jobs.page() == []
+
+    def test_a_job_after_one_that_is_not_there_is_refused(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="nowhere"):
+            made(store, triggers=[after()], after={"after-success": "nowhere"})
+        assert store.jobs.page() == []
+
+    def test_a_deleted_job_gives_its_name_back_and_keeps_its_runs(self, store: Store) -> None:
+        job = made(store, triggers=[each_minute()], secrets={"A": "env:A"})
+        waiting = submitted(store, job)
+        made(store, "later", triggers=[after()], after={"after-success": "nightly"})
+        store.jobs.delete("nightly", 7)
+        with pytest.raises(NotFound):
+            store.jobs.get("nightly")
+        run = store.runs.get(waiting.id)
+        assert (run.state, run.reason) == ("cancelled", "the job was deleted")
+        assert store.firing.fire(9 * MINUTE, every_minute)[0] == 0
+        assert store.jobs.secrets(job.id) == {}
+        new = made(store)
+        assert new.id != job.id
+        submitted(store, new)
+        moved(store, claimed(store)[0].run, "running", "succeeded")
+        (later,) = store.runs.page(job_id=store.jobs.get("later").id)
+        assert later.state == "queued", "what ran after the old job runs after the new one"
+
+    def test_jobs_come_in_pages(self, store: Store) -> None:
+        for name in ("c", "a", "b"):
+            made(store, name, project="p" if name == "b" else "q")
+        assert [job.name for job in store.jobs.page(limit=2)] == ["a", "b"]
+        assert [job.name for job in store.jobs.page(after="b")] == ["c"]
+        assert [job.name for job in store.jobs.page(project="p")] == ["b"]
+
+
+class TestFiring:
+    def test_a_due_time_makes_one_run_and_the_next_is_set_with_it(self, store: Store) -> None:
+        job = made(store, triggers=[each_minute()])
+        count, told = store.firing.fire(MINUTE + 5, every_minute)
+        assert (count, [event.state for event in told]) == (1, ["queued"])
+        assert store.firing.fire(MINUTE + 5, every_minute) == (0, [])
+        (run,) = store.runs.page(job_id=job.id)
+        assert (run.due_ms, run.fire_key, run.state) == (MINUTE, str(MINUTE), "queued")
+        (trigger,) = store.jobs.triggers(job.id)
+        assert (trigger.next_due_ms, trigger.last_key) == (2 * MINUTE, str(MINUTE))
+
+    def test_what_fails_on_the_way_makes_no_run_and_moves_no_due_time(self, store: Store) -> None:
+        job = made(store, triggers=[each_minute()])
+
+        def fails(trigger: TriggerRecord, job: JobRecord, now: int) -> Firing:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            store.firing.fire(MINUTE, fails)
+        assert store.runs.page() == []
+        assert store.jobs.triggers(job.id)[0].next_due_ms == MINUTE
+
+    def test_many_at_once_make_each_run_once(self, store: Store) -> None:
+        for number in range(30):
+            made(store, f"job-{number}", triggers=[each_minute()])
+        with ThreadPoolExecutor(6) as pool:
+            counts = list(
+                pool.map(lambda _: store.firing.fire(MINUTE, every_minute, 7)[0], range(24))
+            )
+        assert sum(counts) == 30
+        assert len(store.runs.page(limit=100)) == 30
+
+    def test_a_clock_set_back_repeats_nothing_and_silences_nothing(self, store: Store) -> None:
+        job = made(store, triggers=[each_minute()])
+        store.firing.fire(MINUTE, every_minute)
+        store.firing.fire(600 * MINUTE, lambda *_: Firing([Fire(600 * MINUTE)], 601 * MINUTE))
+        assert store.firing.recompute(0, lambda trigger: MINUTE) == 1
+        store.firing.fire(MINUTE, every_minute)
+        assert len(store.runs.page(job_id=job.id)) == 2, "the first minute had its run"
+        store.firing.fire(2 * MINUTE, every_minute)
+        assert len(store.runs.page(job_id=job.id)) == 3
+
+    @pytest.mark.parametrize(
+        ("overlap", "states"),
+        [
+            ("skip", ["skipped", "queued"]),
+            ("queue", ["queued", "queued"]),
+            ("allow", ["queued", "queued"]),
+            ("replace", ["queued", "cancelled"]),
+        ],
+    )
+    def test_overlap(self, store: Store, overlap: str, states: list[str]) -> None:
+        job = made(store, overlap=overlap, triggers=[each_minute()])
+        store.firing.fire(MINUTE, every_minute)
+        store.firing.fire(2 * MINUTE, every_minute)
+        runs = store.runs.page(job_id=job.id)
+        assert sorted(run.state for run in runs) == sorted(states)
+        assert len(claimed(store)) == (2 if overlap == "allow" else 1)
+
+    def test_a_running_one_that_is_replaced_is_asked_to_end(self, store: Store) -> None:
+        made(store, overlap="replace", triggers=[each_minute()])
+        store.firing.fire(MINUTE, every_minute)
+        (claim,) = claimed(store)
+        store.firing.fire(2 * MINUTE, every_minute)
+        old = store.runs.get(claim.run.id)
+        assert (old.state, old.cancel_requested) == ("claimed", True)
+        assert claimed(store) == [], "the new one waits until the old one has ended"
+        moved(store, claim.run, "cancelled")
+        assert len(claimed(store)) == 1
+
+    @pytest.mark.parametrize(
+        ("on", "end", "fires"),
+        [
+            ("success", "succeeded", True),
+            ("success", "failed", False),
+            ("failure", "failed", True),
+            ("failure", "timed_out", True),
+            ("failure", "succeeded", False),
+            ("always", "cancelled", True),
+        ],
+    )
+    def test_a_job_runs_after_another(self, store: Store, on: str, end: str, fires: bool) -> None:
+        job = made(store)
+        later = made(store, "later", triggers=[after(on)], after={f"after-{on}": "nightly"})
+        submitted(store, job)
+        ended = moved(store, claimed(store)[0].run, "running", end)
+        runs = store.runs.page(job_id=later.id)
+        assert [run.fire_key for run in runs] == ([ended.id] if fires else [])
+        for run in runs:
+            assert store.runs.ups(run.id) == [ended.id]
+
+    def test_what_was_asked_for_twice_is_made_once(self, store: Store) -> None:
+        job = made(store)
+        with ThreadPoolExecutor(4) as pool:
+            runs = list(pool.map(lambda _: submitted(store, job, "token").id, range(8)))
+        assert len(set(runs)) == 1
+        assert len(store.runs.page()) == 1
+
+
+class TestClaims:
+    def test_a_claim_names_its_process_before_anything_starts(self, store: Store) -> None:
+        job = made(store, spec={"machine": "box-2"})
+        run = submitted(store, job)
+        (claim,) = claimed(store)
+        assert (claim.run.state, claim.run.fence, claim.run.attempts, claim.run.owner) == (
+            "claimed",
+            1,
+            1,
+            "one",
+        )
+        (attempt,) = store.runs.attempts(run.id)
+        assert attempt == claim.attempt
+        assert (attempt.machine, attempt.handle, attempt.state) == (
+            "box-2",
+            {"name": f"{run.id}-1"},
+            "intended",
+        )
+        assert store.runs.get(run.id) == claim.run
+
+    def test_of_many_servers_one_gets_a_run(self, store: Store) -> None:
+        for number in range(40):
+            submitted(store, made(store, f"job-{number}"))
+        with ThreadPoolExecutor(6) as pool:
+            claims = [
+                c
+                for found in pool.map(lambda n: claimed(store, f"server-{n}", 3), range(30))
+                for c in found
+            ]
+        ids = [claim.run.id for claim in claims]
+        assert len(ids) == len(set(ids)) == 40
+
+    def test_urgent_ones_first_then_in_order(self, store: Store) -> None:
+        jobs = [made(store, f"job-{number}") for number in range(4)]
+        order = [(0, 5), (0, 4), (-1, 9), (7, 1)]
+        for job, (priority, since) in zip(jobs, order, strict=True):
+            submitted(store, job, priority=priority, not_before_ms=since)
+        assert [claim.job_name for claim in claimed(store)] == ["job-2", "job-1", "job-0", "job-3"]
+
+    def test_job_pool_and_machine_have_their_caps(self, store: Store) -> None:
+        wide = made(store, "wide", overlap="allow", spec={"max_running": 2, "machine": "a"})
+        free = made(store, "free", overlap="allow", spec={"machine": "b"})
+        pooled = made(store, "pooled", overlap="allow", spec={"machine": "c"}, pool="gpu")
+        for job in (wide, free, pooled):
+            for number in range(5):
+                submitted(store, job, str(number))
+        store.results.set_cap("gpu", 1)
+        store.results.set_cap("machine:b", 3)
+        names = sorted(claim.job_name for claim in claimed(store, limit=100))
+        assert names == ["free"] * 3 + ["pooled"] + ["wide"] * 2
+        assert claimed(store, limit=100) == []
+        store.results.set_cap("gpu", None)
+        assert [claim.job_name for claim in claimed(store, limit=100)] == ["pooled"] * 4
+
+    def test_many_that_wait_for_room_hold_up_nobody(self, store: Store) -> None:
+        full = made(store, "full")
+        for number in range(150):
+            submitted(store, full, str(number))
+        assert len(claimed(store)) == 1
+        submitted(store, made(store, "other"))
+        assert [claim.job_name for claim in claimed(store)] == ["other"]
+
+    def test_a_stranger_and_a_former_owner_change_nothing(self, store: Store) -> None:
+        submitted(store, made(store))
+        (claim,) = claimed(store, "one")
+        running = moved(store, claim.run, "running")
+        ((taken,), _) = store.claims.take_over("two", {"one"}, 50, 60, 10)
+        assert (taken.run.state, taken.run.fence, taken.run.owner) == ("lost", 2, "two")
+        assert taken.attempt.handle == claim.attempt.handle
+        (late,) = store.claims.move([Move(running, "succeeded")], 51)
+        assert late.run is None and list(late.events) == []
+        with pytest.raises(Conflict):
+            store.results.record_cells(running.id, 1, running.fence, [CellResult("c", 0, "ok")])
+        assert moved(store, taken.run, "running", "succeeded").state == "succeeded"
+
+    def test_what_is_over_stays_over(self, store: Store) -> None:
+        submitted(store, made(store))
+        (claim,) = claimed(store)
+        over = moved(store, claim.run, "running", "failed")
+        assert over.ended_ms == 20 and over.owner is None
+        for state in ("running", "queued", "succeeded"):
+            for seen in (over, replace(over, state="running"), replace(over, fence=2)):
+                assert store.claims.move([Move(seen, state)], 30)[0].run is None
+        assert store.runs.cancel(over.id, 31) == (store.runs.get(over.id), [])
+        assert store.runs.get(over.id).state == "failed"
+
+    def test_each_change_has_its_event_and_no_other(self, store: Store) -> None:
+        run = submitted(store, made(store))
+        since = store.events.last_seq()
+        (claim,) = claimed(store)
+        moved(store, claim.run, "running", "succeeded")
+        store.claims.move([Move(claim.run, "failed")], 30)
+        told = store.events.since(since)
+        assert [(each.noun, each.name, each.state) for each in told] == [
+            ("run", run.id, state) for state in ("claimed", "running", "succeeded")
+        ]
+
+    def test_the_end_that_was_asked_for_is_not_forgotten_by_a_retry(self, store: Store) -> None:
+        submitted(store, made(store))
+        (claim,) = claimed(store)
+        running = moved(store, claim.run, "running")
+        asked_for, told = store.runs.cancel(running.id, 15)
+        assert (asked_for.state, asked_for.cancel_requested, len(told)) == ("running", True, 1)
+        assert store.claims.look("one", 15).to_cancel == {running.id}
+        assert moved(store, running, "retry_wait", not_before_ms=99).state == "cancelled"
+
+    def test_a_run_that_waits_is_cancelled_at_once(self, store: Store) -> None:
+        run = submitted(store, made(store), state="scheduled", not_before_ms=99)
+        assert store.runs.cancel(run.id, 6)[0].state == "cancelled"
+        assert store.claims.ripen(100) == []
+
+    def test_what_waits_for_a_time_is_queued_then(self, store: Store) -> None:
+        run = submitted(store, made(store), state="scheduled", not_before_ms=99)
+        look = store.claims.look("one", 98)
+        assert (look.queued, look.ripe, look.next_ripe_ms) == (False, False, 99)
+        assert store.claims.ripen(98) == []
+        assert [event.name for event in store.claims.ripen(99)] == [run.id]
+        assert store.claims.look("one", 99).queued
+
+
+class TestServers:
+    def test_each_beat_differs_even_when_the_clock_stands_still_or_goes_back(
+        self, store: Store
+    ) -> None:
+        server = ServerRecord("one", "here", 1, "boot", 100, "0")
+        seen = []
+        for at_ms in (100, 100, 40, 200):
+            store.servers.beat(replace(server, heartbeat_ms=at_ms), at_ms + 30)
+            seen.append(store.servers.list()[0].heartbeat_ms)
+        assert len(set(seen)) == 4
+
+    def test_a_beat_renews_leases_and_says_what_is_still_owned(self, store: Store) -> None:
+        submitted(store, made(store))
+        (claim,) = claimed(store, "one")
+        server = ServerRecord("one", "here", 1, "boot", 100, "0")
+        assert store.servers.beat(server, 777) == {claim.run.id: 1}
+        assert store.runs.get(claim.run.id).lease_until_ms == 777
+        assert store.servers.owners() == {"one"}
+        store.claims.take_over("two", {"one"}, 50, 60, 10)
+        assert store.servers.beat(server, 888) == {}
+
+    def test_a_server_is_not_forgotten_while_it_owns_a_run(self, store: Store) -> None:
+        submitted(store, made(store))
+        server = ServerRecord("one", "here", 1, "boot", 100, "0")
+        store.servers.beat(server, 1)
+        (claim,) = claimed(store, "one")
+        store.servers.forget("one")
+        assert store.servers.list()
+        moved(store, claim.run, "failed")
+        store.servers.forget("one")
+        assert store.servers.list() == []
+
+
+class TestResults:
+    def test_cells_artifacts_and_snapshot_are_kept(self, store: Store) -> None:
+        submitted(store, made(store))
+        (claim,) = claimed(store)
+        run = claim.run
+        cells = [CellResult("x", 0, "running", 1), CellResult("y", 1, "waiting")]
+        store.results.record_cells(run.id, 1, run.fence, cells)
+        done = CellResult("x", 0, "ok", 1, 2, "outputs/0")
+        store.results.record_cells(run.id, 1, run.fence, [done])
+        assert store.results.cells(run.id, 1) == [done, cells[1]]
+        file = Artifact("f1", run.id, 1, "html", "file:///x", "ab", 12)
+        store.results.add_artifact(file, run.fence)
+        assert store.results.artifacts(run.id) == [file]
+        had = Snapshot("", "digest", "nb", {"tree": "t"}, "lock", {"s3://x": "etag"})
+        kept = store.results.keep_snapshot(run.id, had, 5)
+        assert store.results.keep_snapshot(run.id, had, 6) == kept
+        assert store.results.snapshot(kept.id) == replace(had, id=kept.id)
+        assert store.runs.get(run.id).snapshot_id == kept.id
+
+    def test_old_runs_go_with_all_that_hangs_on_them(self, store: Store) -> None:
+        job = made(store)
+        submitted(store, job)
+        (claim,) = claimed(store)
+        store.results.record_cells(claim.run.id, 1, 1, [CellResult("x", 0, "ok")])
+        moved(store, claim.run, "succeeded")
+        waiting = submitted(store, job, "b")
+        assert store.runs.forget(job.id, older_than="z") == 1
+        assert [run.id for run in store.runs.page()] == [waiting.id]
+        assert store.results.cells(claim.run.id, 1) == [] == store.runs.attempts(claim.run.id)
+
+
+class TestMany:
+    """What is asked every second, and what a page shows, is read from an index, whatever the number of runs."""
+
+    @pytest.mark.parametrize("opened", ["sqlite"], indirect=True)  # PostgreSQL scans small tables
+    def test_look_ups_scan_no_table(self, store: Store) -> None:
+        job = made(store, triggers=[each_minute()])
+        asked_for: list[tuple[str, Any]] = []
+
+        def listen(
+            _c: object, _cursor: object, statement: str, parameters: Any, *_more: object
+        ) -> None:
+            if statement.lstrip().upper().startswith(("SELECT", "UPDATE")):
+                asked_for.append((statement, parameters))
+
+        sa_event.listen(store.database.engine, "before_cursor_execute", listen)
+        store.claims.look("one", 5)
+        store.firing.fire(1, every_minute)
+        submitted(store, job)
+        claimed(store)
+        store.claims.ripen(10)
+        store.claims.take_over("two", {"one"}, 1, 2, 5)
+        store.servers.beat(ServerRecord("one", "here", 1, "boot", 100, "0"), 5)
+        for query in ({}, {"job_id": job.id}, {"states": ["failed", "running"]}, {"before": "f"}):
+            store.runs.page(**query)
+        sa_event.remove(store.database.engine, "before_cursor_execute", listen)
+
+        def plans(connection: Any) -> list[tuple[str, str]]:
+            found = []
+            for statement, parameters in asked_for:
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                found += [(row[3], statement) for row in rows.all()]
+            return found
+
+        bad = [
+            (plan, statement)
+            for plan, statement in store.database.read(plans)
+            if (
+                "SCAN" in plan
+                and "INDEX" not in plan
+                and plan not in ("SCAN pool", "SCAN CONSTANT ROW")
+            )
+            or "TEMP B-TREE FOR ORDER" in plan
+        ]
+        assert len(asked_for) > 20
+        assert bad == []
+
+
+def test_the_table_itself_refuses_a_second_run_of_a_due_time(store: Store) -> None:
+    job = made(store, triggers=[each_minute()])
+    store.firing.fire(MINUTE, every_minute)
+    again = text(
+        "INSERT INTO run SELECT 'copy' AS id, job_id, job_rev, trigger_id, fire_key, due_ms, params_json, snapshot_id, parent_run_id, state, reason, fence, owner, lease_until_ms, cancel_requested, attempts, not_before_ms, pool, priority, created_ms, started_ms, ended_ms FROM run"
+    )
+    with pytest.raises(StoreError, match=r"(?i)unique"):
+        store.database.write(lambda connection: connection.execute(again))
+    assert len(store.runs.page(job_id=job.id)) == 1
