@@ -23,7 +23,10 @@ from ..link.process import Ended, LinkChange, Output, RemoteProcess
 from ..link.sent_program import SentProgram
 from .errors import DataError
 
-NAMES = ("wire", "talk", "folder", "book", "fetch", "send", "main")
+NAMES = (
+    *("wire", "talk", "folder", "holding", "book", "cache", "compare", "job", "landing", "asking"),
+    *("ranges", "fetch", "bring", "send", "main"),
+)
 PROGRAM = SentProgram(("onhost.folder", *(f"datasets.onhost.{name}" for name in NAMES)))
 LOOK_S = 0.2
 WRITE_S = 600.0  # for a machine that takes nothing more

@@ -21,9 +21,11 @@ from . import browse
 from .address import Address, is_address
 from .endpoint import Asked, Endpoint
 from .errors import DataError
+from .fetching import Fetch
 from .program import manage
 from .progress import Progress
-from .sync import Done, Fetch, Options, Send, Sync
+from .sending import Send
+from .sync import Done, Options, Sync
 
 MAX_TEXT = 4096
 MAX_ENDPOINTS = 16

@@ -28,7 +28,7 @@ from liveserver import places, thread_server
 from benchmarks.s3 import ACCESS_KEY, S3, SECRET_KEY, free_port
 from jupyter_cloudml.datasets.endpoint import Asked
 from jupyter_cloudml.datasets.globs import Choice
-from jupyter_cloudml.datasets.onhost.fetch import LARGE
+from jupyter_cloudml.datasets.onhost.job import LARGE
 from jupyter_cloudml.datasets.progress import Progress
 from jupyter_cloudml.datasets.service import Datasets
 from jupyter_cloudml.datasets.sync import Done, Options

@@ -27,7 +27,8 @@ from jupyter_cloudml.datasets.endpoint import document, said
 from jupyter_cloudml.datasets.errors import refusal
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.multipart import MAX_PARTS, part_size
-from jupyter_cloudml.datasets.onhost.book import Book, blob_name
+from jupyter_cloudml.datasets.onhost.book import Book
+from jupyter_cloudml.datasets.onhost.cache import Cache, blob_name
 from jupyter_cloudml.datasets.onhost.folder import is_md5, matches
 from jupyter_cloudml.datasets.progress import Progress, text
 from jupyter_cloudml.datasets.signing import Credentials, Place, Signer
@@ -276,83 +277,83 @@ def test_a_file_is_held_against_an_etag(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     monkeypatch.setenv("HOME", str(tmp_path))
-    return Book()
+    return Cache(Book())
 
 
-def put(book: Book, name: str, size: int) -> bool:
+def put(cache: Cache, name: str, size: int) -> bool:
     """Put an object into the cache, as a program does that fetches it."""
-    if name not in book.reserve({name: size}):
+    if name not in cache.reserve({name: size}):
         return False
-    path = Path(book.blob(name))
+    path = Path(cache.blob(name))
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"x" * size)
     status = path.stat()
-    book.keep({name: (status.st_mtime_ns, status.st_ino)})
+    cache.keep({name: (status.st_mtime_ns, status.st_ino)})
     return True
 
 
-def held(book: Book) -> int:
-    objects = Path(book.place, "objects").rglob("*")
+def held(cache: Cache) -> int:
+    objects = Path(cache.book.place, "objects").rglob("*")
     return sum(path.stat().st_size for path in objects if path.is_file())
 
 
-def use(book: Book, dataset: int, at_ms: int, *names: str) -> None:
-    book.note(dataset, [(name, "e", 1, 0, 0, name) for name in names])
-    book.synced(dataset, at_ms)
+def use(cache: Cache, dataset: int, at_ms: int, *names: str) -> None:
+    cache.book.note(dataset, [(name, "e", 1, 0, 0, name) for name in names])
+    cache.book.synced(dataset, at_ms)
 
 
-def test_the_quota_is_never_passed_and_what_was_used_longest_ago_goes_first(book: Book) -> None:
-    book.set_quota(300)
-    old, new = (book.dataset(f"/{n}", "s3://b", False) for n in ("old", "new"))
-    assert put(book, "m-a", 100) and put(book, "m-b", 100) and put(book, "m-c", 100)
-    use(book, new, 9_000_000_000_000, "m-a")
-    use(book, old, 1, "m-b", "m-c")
-    assert put(book, "m-d", 150)
-    assert book.usable("m-a") and book.usable("m-d")
-    assert not book.usable("m-b") and not book.usable("m-c")
-    assert held(book) == book.used() == 250
-    assert not put(book, "m-e", 301), "larger than the quota"
-    assert book.usable("m-a"), "nothing goes for what does not fit anyway"
+def test_the_quota_is_never_passed_and_what_was_used_longest_ago_goes_first(cache: Cache) -> None:
+    cache.set_quota(300)
+    old, new = (cache.book.dataset(f"/{n}", "s3://b", False) for n in ("old", "new"))
+    assert put(cache, "m-a", 100) and put(cache, "m-b", 100) and put(cache, "m-c", 100)
+    use(cache, new, 9_000_000_000_000, "m-a")
+    use(cache, old, 1, "m-b", "m-c")
+    assert put(cache, "m-d", 150)
+    assert cache.usable("m-a") and cache.usable("m-d")
+    assert not cache.usable("m-b") and not cache.usable("m-c")
+    assert held(cache) == cache.used() == 250
+    assert not put(cache, "m-e", 301), "larger than the quota"
+    assert cache.usable("m-a"), "nothing goes for what does not fit anyway"
 
 
-def test_pins_stay_and_evicting_takes_the_rest(book: Book) -> None:
-    book.set_quota(200)
-    pinned = book.dataset("/pinned", "s3://b", False)
-    put(book, "m-a", 150)
-    use(book, pinned, 1, "m-a")
-    with book.writing() as database:
+def test_pins_stay_and_evicting_takes_the_rest(cache: Cache) -> None:
+    cache.set_quota(200)
+    pinned = cache.book.dataset("/pinned", "s3://b", False)
+    put(cache, "m-a", 150)
+    use(cache, pinned, 1, "m-a")
+    with cache.book.writing() as database:
         database.execute("update datasets set pinned=1")
-    assert not put(book, "m-b", 100)
+    assert not put(cache, "m-b", 100)
     with pytest.raises(Failed, match="pinned"):
-        book.set_quota(100)
-    assert book.quota == 200
-    put(book, "m-c", 50)
-    assert book.evict(None) == {"objects": 1, "bytes": 50}
-    assert book.usable("m-a") and held(book) == 150
+        cache.set_quota(100)
+    assert cache.quota == 200
+    put(cache, "m-c", 50)
+    assert cache.evict(None) == {"objects": 1, "bytes": 50}
+    assert cache.usable("m-a") and held(cache) == 150
 
 
-def test_room_that_a_killed_program_had_reserved_is_given_back(book: Book) -> None:
-    book.set_quota(100)
-    book.owner = "999999999.1"
-    assert book.reserve({"m-a": 100})
-    Path(book.blob("m-a")).parent.mkdir()
-    Path(book.blob("m-a")).write_bytes(b"x" * 100)
-    again = Book()
+def test_room_that_a_killed_program_had_reserved_is_given_back(cache: Cache) -> None:
+    cache.set_quota(100)
+    cache.owner = "999999999.1"
+    assert cache.reserve({"m-a": 100})
+    Path(cache.blob("m-a")).parent.mkdir()
+    Path(cache.blob("m-a")).write_bytes(b"x" * 100)
+    again = Cache(Book())
     assert again.used() == held(again) == 0 and put(again, "m-b", 100)
 
 
-def test_an_object_that_was_written_to_is_not_used_again(book: Book) -> None:
-    put(book, "m-a", 10)
-    Path(book.blob("m-a")).write_bytes(b"y" * 10)
-    assert not book.usable("m-a") and book.used() == held(book) == 0
+def test_an_object_that_was_written_to_is_not_used_again(cache: Cache) -> None:
+    put(cache, "m-a", 10)
+    Path(cache.blob("m-a")).write_bytes(b"y" * 10)
+    assert not cache.usable("m-a") and cache.used() == held(cache) == 0
 
 
-def test_a_damaged_book_is_begun_anew(book: Book) -> None:
-    put(book, "m-a", 10)
-    Path(book.place, "book.db").write_bytes(b"no database" * 1000)
-    again = Book()
+def test_a_damaged_book_is_begun_anew(cache: Cache) -> None:
+    put(cache, "m-a", 10)
+    Path(cache.book.place, "book.db").write_bytes(b"no database" * 1000)
+    again = Cache(Book())
     assert again.used() == held(again) == 0 and put(again, "m-a", 10)
 
 

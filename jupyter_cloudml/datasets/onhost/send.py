@@ -12,8 +12,9 @@ import threading
 from typing import Any
 
 from ...onhost.folder import Failed
-from .book import Book, FolderLock, now
+from .book import Book, now
 from .folder import Folder, digest, matches
+from .holding import FolderLock
 from .talk import JSON, Again, Choice, Stopped, Talk, tries
 from .wire import Wire
 

@@ -1,0 +1,59 @@
+"""A file that is to come, and what is to be done for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+RANGE = 16 << 20
+LARGE = 32 << 20
+WHOLE = -1
+JOIN = -2  # no range: all are there
+
+
+class Job:
+    """One file that is to come."""
+
+    def __init__(self, number: int, path: str, size: int, etag: str) -> None:
+        self.number, self.path, self.size, self.etag = number, path, size, etag
+        self.url = ""
+        # Goes up when the object has changed: what belongs to an earlier one is dropped.
+        self.round = 0
+        self.asked = False  # a new address is on its way
+        self.renewals = self.changes = 0
+        self.parked: list[int] = []  # ranges that wait for it
+        self.left: set[int] = set()
+        self.part = ""
+        self.room = ""  # its name in the cache, if there is room for it
+        self.blob = ""
+        self.modified = ""
+        self.failed = False
+        self.touched = False  # there is a file of it in the scratch folder
+        self.digest = ""  # of a content that did not agree with the ETag
+        self.lock = threading.Lock()
+
+    def is_same(self, headers: dict[str, str]) -> bool:
+        """Whether an answer is of the object that was asked for; not every service knows If-Match, or has ETags that tell."""
+        etag, modified = headers.get("etag", "").strip('"'), headers.get("last-modified", "")
+        self.modified = self.modified or modified
+        return (not self.etag or etag in ("", self.etag)) and modified == self.modified
+
+
+# A job, its round, and a range, WHOLE or JOIN.
+Task = tuple[Job, int, int]
+# mtime_ns and inode: both stay when the file is renamed or linked.
+Stamp = tuple[int, int]
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """What tells that a file was written to since."""
+    return status.st_mtime_ns, status.st_ino
+
+
+def read_text(path: str) -> str:
+    """What is in a file; "" where there is none."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
