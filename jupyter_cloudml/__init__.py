@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jupyter_cloudml.client import Client
+    from jupyter_cloudml.notebook import DatasetError, dataset
 
-__all__ = ["Client", "__version__"]
+__all__ = ["Client", "DatasetError", "__version__", "dataset"]
 __version__ = "0.1.0"
+_FROM = {
+    "Client": "jupyter_cloudml.client",
+    "DatasetError": "jupyter_cloudml.notebook",
+    "dataset": "jupyter_cloudml.notebook",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import the client when it is first asked for: the package itself is imported by everything, and stays quick."""
-    if name == "Client":
-        return import_module("jupyter_cloudml.client").Client
+    """Import what is asked for when it first is: the package itself is imported by everything, and stays quick."""
+    if name in _FROM:
+        return getattr(import_module(_FROM[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

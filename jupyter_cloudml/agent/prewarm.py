@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from . import importable
 from .kernel import Kernel
 from .process import MARK, now_ms, working_folder, write_json
+from .sockets import ASKED_AT
 
 if TYPE_CHECKING:
     from .owned import Owned
@@ -16,7 +18,7 @@ JSON = dict[str, Any]
 # Only for kernels that understand Python: what the waiting kernel has to be told about the notebook that takes it.
 MOVE_IN = "import os as _o\n_o.chdir({cwd!r})\n_o.environ.update({env!r})\ndel _o\n"
 MAX_LEARNT = 3  # kinds; each kernel that waits has its memory
-NEVER = {MARK, "JPY_PARENT_PID"}
+NEVER = {MARK, ASKED_AT, "JPY_PARENT_PID"}
 
 
 class Prewarm:
@@ -117,6 +119,8 @@ class Prewarm:
         owned, kernel = ready[0]
         cwd = working_folder(params.get("cwd"))
         env = {k: v for k, v in (params.get("env") or {}).items() if k not in NEVER}
+        if "PYTHONPATH" in env:
+            env = importable.with_path(self.agent.base, env)
         kernel.execute(MOVE_IN.format(cwd=cwd, env=json.loads(json.dumps(env))))
         spec = owned.process.spec
         spec.update(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Union
 
 VERSION = 1  # of the records: both ends must agree
-RELEASE = 1  # of the agent's code: a client with a newer one replaces the agent in place
+RELEASE = 2  # of the agent's code: a client with a newer one replaces the agent in place
 MAGIC = b"\0cloudml/1\n"  # whatever a login shell prints before it is skipped
 HEAD = struct.Struct(">IIBBxxQQ")  # size, stream, channel, flags, seq, ack
 MAX_RECORD = 4 << 20

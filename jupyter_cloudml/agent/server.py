@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from . import gauges, handover, hosts_program, kept, process, sockets
+from . import gauges, handover, hosts_program, importable, kept, process, sockets
+from .asks import WORD as QUESTION
+from .asks import Asks
 from .connection import Connection
 from .keeper import Keeper, keep
 from .loop import Loop
@@ -53,9 +55,14 @@ class Agent:
         self.gauges = gauges.Gauges()
         self.policy = Policy(self)
         self.prewarm = Prewarm(self)
+        self.asks = Asks(self)
         self._number = 0
         self._of_use = time.monotonic()
         (base / "p").mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            importable.write(base)
+        except OSError as exc:
+            self.log(f"notebooks cannot import jupyter_cloudml: {exc}")
         self._listen()
         self._adopt_all()
         keeper.drop_left()
@@ -121,7 +128,7 @@ class Agent:
         self.loop.register(sock, 1, lambda mask: self._greet(sock))
 
     def _greet(self, sock: socket.socket) -> None:
-        """The first byte says whether two descriptors come with it ("a": from an attach process) or the socket is the stream ("s")."""
+        """The first byte says whether two descriptors come with it ("a": from an attach process), the socket is the stream ("s") or a program asks something ("q")."""
         self.loop.unregister(sock)
         try:
             word, fds, _, _ = socket.recv_fds(sock, 1, 2)
@@ -131,6 +138,8 @@ class Agent:
             self._welcome(Connection(self, list(fds), sock))
         elif word == b"s":
             self._welcome(Connection(self, [sock.detach()], None))
+        elif word == QUESTION:
+            self.asks.accept(sock)
         else:
             for fd in fds:
                 os.close(fd)
@@ -147,9 +156,14 @@ class Agent:
             params = request.get("params")
             hosts_program.run(
                 self.loop,
-                lambda answer: self._answer_later(connection, number, answer),
+                lambda answer: self.answer_later(connection, number, answer),
                 pythons=not (isinstance(params, dict) and params.get("pythons") is False),
             )
+            return
+        if (
+            request.get("method") == "questions"
+        ):  # answered once there are some, and anew after a cut
+            self.asks.wait(connection, number, request.get("params"))
             return
         known = f"{connection.client}/{number}"
         if known not in self.answers:
@@ -161,7 +175,8 @@ class Agent:
         connection.tell(RPC, {"id": number, **self.answers[known]})
 
     @staticmethod
-    def _answer_later(connection: Connection, number: Any, answer: JSON) -> None:
+    def answer_later(connection: Connection, number: Any, answer: JSON) -> None:
+        """Give the answer to a request that was left open."""
         if not connection.closed:
             connection.tell(RPC, {"id": number, **answer})
             connection.pump()
@@ -176,6 +191,7 @@ class Agent:
             "attach": lambda **p: self.attach(connection, **p),
             "detach": lambda id: connection.detach(self.find(id)),
             "gauges": lambda: self.gauges.read(self.owned.values()),
+            "say": lambda **p: self.asks.say(connection, **p),
             "prewarm": self.prewarm.configure,
             "policy": self.policy.configure,
             "lease": self.policy.lease,
@@ -234,6 +250,8 @@ class Agent:
             write_json(folder / "spec.json", spec)
             owned = Owned(self, Process(folder, spec))
             env = {**os.environ, **{str(k): str(v) for k, v in (params.get("env") or {}).items()}}
+            if spec["kind"] == "kernel":
+                env = importable.with_path(self.base, env)
             owned.launch(spec, env, cwd, sockets.of_kernel(folder), key_of(params))
         except (OSError, ValueError) as exc:
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 LONGEST = 107 if sys.platform == "linux" else 103  # bytes that the system takes
 NUMBERED = 90  # of a path to which names are added
+ASKED_AT = "JUPYTER_CLOUDML_AGENT"  # in the environment of kernels: the path of the agent's socket
 
 
 def control(base: Path) -> Path:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from ..errors import UsageError
 
@@ -54,6 +55,24 @@ class Address:
 def is_address(text: str) -> bool:
     """Whether an argument names something in S3 rather than a folder."""
     return text.startswith(SCHEME)
+
+
+def usual_folder(url: str, address: Address, below: str) -> str:
+    """Return the folder that a notebook's dataset has where none is named; another service has another. Raises UsageError (`bad_path`)."""
+    service = urlsplit(url)
+    host, port = service.hostname or "", service.port
+    own = [] if ".amazonaws.com" in host else [f"{host}_{port}" if port else host]
+    path = "/".join(
+        part for part in ("data", *own, address.bucket, below.removesuffix("/")) if part
+    )
+    why = flaw(path)
+    if why:
+        raise UsageError(
+            f"{address} cannot be the name of a folder: {why}",
+            code="bad_path",
+            hint="name another one: dataset(…, folder=…)",
+        )
+    return path
 
 
 @dataclass(frozen=True)

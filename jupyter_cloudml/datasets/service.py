@@ -18,10 +18,11 @@ from ..machines.model import LOCAL
 from ..machines.service import Machines
 from ..paths import private_dir, write_private
 from . import browse
-from .address import Address, is_address
+from .address import Address, is_address, usual_folder
 from .endpoint import Asked, Endpoint
 from .errors import DataError
 from .fetching import Fetch
+from .listing import found
 from .program import manage
 from .progress import Progress
 from .sending import Send
@@ -148,6 +149,19 @@ class Datasets:
         """Count objects and bytes below a prefix, some thousands at a time. Raises DataError."""
         with self._service(asked) as endpoint:
             return browse.measure(endpoint, bucket, prefix, after)
+
+    def place(
+        self, source: str, asked: Asked, cancelled: threading.Event | None = None
+    ) -> tuple[str, str | None]:
+        """Return the usual folder of a prefix, below the home folder of any machine; of a single object also its file's name there.
+
+        Raises UsageError, NotFound, DataError.
+        """
+        address = Address.parse(source)
+        with self._service(asked) as endpoint:
+            below, _ = found(endpoint, address, cancelled)
+        name = None if below == address.below else address.prefix.removeprefix(below)
+        return usual_folder(endpoint.url, address, below), name
 
     def list(self, machine: str) -> Cache:
         """Return the datasets of a machine, and how full its cache is."""

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Enum, Unicode
+from traitlets import Enum, List, Unicode
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import CloudMLError
@@ -40,6 +40,11 @@ class CloudMLApp(ExtensionApp):
         "keep",
         help="What becomes of kernels on machines when this server stops: they are kept and found again, or stopped.",
     ).tag(config=True)
+    notebook_data = List(
+        Unicode(),
+        ["s3://"],
+        help="What dataset() in notebooks may ask this server to sync with its credentials: s3://, s3://BUCKET or s3://BUCKET/PREFIX, any number. Empty: nothing.",
+    ).tag(config=True)
 
     def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         """Say where sessions are kept; runs before the session manager exists."""
@@ -64,6 +69,7 @@ class CloudMLApp(ExtensionApp):
                 server.session_manager,
                 os.path.realpath(server.root_dir),
                 python_of(server.kernel_spec_manager),
+                self.notebook_data,
             )
         except CloudMLError as error:
             # The server is up all the same, and each request says why this part of it is not.

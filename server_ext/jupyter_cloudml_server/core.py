@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from jupyter_events import EventLogger
@@ -12,10 +12,12 @@ from jupyter_events import EventLogger
 import jupyter_cloudml
 from jupyter_cloudml.clock import SystemClock
 from jupyter_cloudml.config import Config
+from jupyter_cloudml.datasets.answering import Answering
 from jupyter_cloudml.datasets.service import Datasets
 from jupyter_cloudml.environments.remembered import Remembered
 from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml.errors import JSON, CloudMLError
+from jupyter_cloudml.events import Event
 from jupyter_cloudml.machines.operations import Operations
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
@@ -50,8 +52,9 @@ class Core:
         sessions: Sessions,
         folder: str = "",
         python_of: Callable[[str], str | None] = lambda spec: None,
+        notebook_data: Sequence[str] = ("s3://",),
     ) -> None:
-        """`folder` is the root folder of the server, `python_of` gives the Python of a kernelspec here."""
+        """`folder` is the root folder of the server, `python_of` gives the Python of a kernelspec here, `notebook_data` what kernels may ask for."""
         clock = SystemClock()
         self.home = config.home
         self.started_ms = clock.now_ms()
@@ -62,7 +65,7 @@ class Core:
         self._remote = CallPool("remote", threads=8, waiting=100)
         self._services = CallPool("services", threads=4, waiting=40)
         try:
-            self._machines = Machines(self._store, self.home, clock, self._publisher.publish, specs)
+            self._machines = Machines(self._store, self.home, clock, self._on_event, specs)
         except BaseException:
             self._store.close()
             raise
@@ -96,6 +99,9 @@ class Core:
         )
         datasets = Datasets(self.home, self._machines, changed=self._publish_datasets)
         self.buckets = BucketCalls(datasets, self._services)
+        self._answering = Answering(
+            self._machines, datasets, self.operations, clock, tuple(notebook_data)
+        )
         self.datasets = DatasetCalls(
             datasets,
             self._machines,
@@ -149,6 +155,7 @@ class Core:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.gauges.close()
+        self._answering.close()
         self.operations.close()
         machines.use(None)
         await asyncio.get_running_loop().run_in_executor(None, self._machines.close)
@@ -162,6 +169,18 @@ class Core:
             await self._remote.run(self._machines.connect_all)
         except CloudMLError as error:
             _log.warning("jupyter-cloudml: machines are not connected: %s", error)
+
+    def _on_event(self, event: Event) -> None:
+        """Pass on a change; a machine that is there now may have kernels that ask for data. On any thread."""
+        self._publisher.publish(event)
+        if event.noun == "machine" and event.state == "running":
+            call_soon(self._loop, lambda: self._spawn(self._attend(event.name)))
+
+    async def _attend(self, machine: str) -> None:
+        try:
+            await self._local.run(self._answering.attend, machine)
+        except CloudMLError as error:  # stopped or removed meanwhile
+            _log.info("jupyter-cloudml: %s", error)
 
     def _publish_datasets(self, machine: str) -> None:
         """Tell that a machine's datasets have changed. On any thread."""

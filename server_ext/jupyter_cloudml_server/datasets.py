@@ -6,18 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from jupyter_cloudml.clock import Clock
+from jupyter_cloudml.datasets.answering import stepped
 from jupyter_cloudml.datasets.globs import Choice
-from jupyter_cloudml.datasets.progress import Progress, text
 from jupyter_cloudml.datasets.service import Datasets, directed
 from jupyter_cloudml.datasets.sync import Options
 from jupyter_cloudml.errors import JSON, UsageError
-from jupyter_cloudml.machines.model import Step
 from jupyter_cloudml.machines.operations import Operation, Operations
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml_server.buckets import asked as service_of
 from jupyter_cloudml_server.calls import CallPool
-
-STEP_S = 1.0  # between two events of one sync
 
 
 class DatasetCalls:
@@ -68,20 +65,13 @@ class DatasetCalls:
         directed(source, target)
 
         def work(operation: Operation) -> JSON:
-            told = [float("-inf")]
-
-            def progress(now: Progress) -> None:
-                if self._clock.monotonic() - told[0] >= STEP_S:
-                    told[0] = self._clock.monotonic()
-                    operation.progress(Step(now.percent, 100, text(now), self._clock.now_ms()))
-
             done = self._datasets.sync(
                 source,
                 target,
                 machine,
                 asked=asked,
                 options=options,
-                progress=progress,
+                progress=stepped(operation, self._clock),
                 cancelled=operation.cancelled,
             )
             return done.to_dict()
