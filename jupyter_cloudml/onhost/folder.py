@@ -121,6 +121,15 @@ class HeldFolder:
                 raise FileNotFoundError(errno.ENOENT, "no such file", path)
             return os.open(name, FILE, dir_fd=above)
 
+    def target(self, path: str) -> str:
+        """What a link says. Raises InTheWay, OSError."""
+        folder, _, name = path.rpartition("/")
+        with self.lock:
+            above = self.above(folder)
+            if above is None:
+                raise FileNotFoundError(errno.ENOENT, "no such file", path)
+            return os.readlink(name, dir_fd=above)
+
     def delete(self, path: str) -> None:
         """Delete a file, and the folders that it leaves empty. Raises InTheWay, OSError."""
         with self.lock:

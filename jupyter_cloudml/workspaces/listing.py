@@ -6,13 +6,18 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import JSON
-from .git import Git, excludes_file
+from ..onhost.folder import HeldFolder
+from .git import Git, GitError, excludes_file
+from .onhost.tree import SCRATCH
 
 DEPTH = 20  # of repositories inside repositories
+DEEP = 250  # folders that a file is in
+UNFINISHED = SCRATCH.encode() + b"/"
 MADE = frozenset({"__pycache__", ".ipynb_checkpoints"})  # folders that nobody wants to have back
 KNOWN = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
 
@@ -22,7 +27,12 @@ class Found:
     """A regular file or a symbolic link; `path` is relative, with slashes, as the bytes that the disk has."""
 
     path: bytes
-    size: int
+    status: os.stat_result
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self.status.st_size
 
     @property
     def name(self) -> str:
@@ -39,7 +49,10 @@ def files(folder: Path, empty: Git) -> Iterator[Found]:
 
     `empty` is a repository of ours with an empty index and `folder` as its work tree, for a folder that has none. Raises GitError.
     """
-    yield from _under(folder, b"", empty, 0)
+    if not folder.is_dir():
+        raise GitError(f"there is no folder {folder}")
+    with closing(HeldFolder(str(folder), SCRATCH)) as held:
+        yield from _under(held, b"", empty, 0)
 
 
 def ignored(folder: Path, paths: Sequence[str], empty: Git) -> set[str]:
@@ -67,20 +80,20 @@ def _repository_of(folder: Path, path: str) -> str:
     return ""
 
 
-def _under(folder: Path, prefix: bytes, empty: Git, depth: int) -> Iterator[Found]:
-    linked: dict[str, bool] = {}
-    for path in _listed(folder, empty):
-        name = os.fsdecode(path.rstrip(b"/"))
-        found = _look(folder, name, linked)
-        if found is None:
+def _under(held: HeldFolder, prefix: bytes, empty: Git, depth: int) -> Iterator[Found]:
+    folder = Path(held.path, os.fsdecode(prefix))
+    for listed in _listed(folder, empty):
+        path = prefix + listed.rstrip(b"/")
+        if path.count(b"/") > DEEP:
+            raise GitError(f"{os.fsdecode(path[:100])}… is in too many folders")
+        found = held.look(os.fsdecode(path))
+        if found is None or path.startswith(UNFINISHED):
             continue
         if stat.S_ISDIR(found.st_mode):
-            if depth < DEPTH and os.path.lexists(folder / name / ".git"):
-                yield from _under(
-                    folder / name, prefix + os.fsencode(name) + b"/", empty, depth + 1
-                )
+            if depth < DEPTH and os.path.lexists(Path(held.path, os.fsdecode(path), ".git")):
+                yield from _under(held, path + b"/", empty, depth + 1)
         elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
-            yield Found(prefix + path, found.st_size)
+            yield Found(path, found)
 
 
 def _listed(folder: Path, empty: Git) -> list[bytes]:
@@ -101,23 +114,3 @@ def _is_repository(git: Git) -> bool:
     if inside is None or not inside.startswith("true"):
         return False
     return inside.endswith("\n") or inside == "true" or git.ask("check-ignore", ".") is None
-
-
-def _look(folder: Path, name: str, linked: dict[str, bool]) -> os.stat_result | None:
-    """Return the status of a file; None when it is gone, or a link is on the way to it. `linked` remembers folders."""
-    above, _, _ = name.rpartition("/")
-    try:
-        if above and _behind_link(folder, above, linked):
-            return None
-        return os.lstat(folder / name)
-    except OSError:
-        return None
-
-
-def _behind_link(folder: Path, name: str, linked: dict[str, bool]) -> bool:
-    if name not in linked:
-        above, _, _ = name.rpartition("/")
-        linked[name] = bool(above and _behind_link(folder, above, linked)) or stat.S_ISLNK(
-            os.lstat(folder / name).st_mode
-        )
-    return linked[name]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .git import Git
+from .keeping import keep_object
+from .known import Known
 from .merge import File
+from .packing import LEVEL, Packed
 
 BATCH = 32 << 20  # bytes of contents that are read at once
 
@@ -18,15 +22,26 @@ class Objects:
 
     def __init__(self, git: Git) -> None:
         self._git = git
+        self._known = Known()
+        self._packed: Packed | None = None
+
+    def remember(self, known: Known, packed: Packed | None) -> None:
+        """Know one tree, and the pack that its contents may be in, without asking git."""
+        self._known, self._packed = known, packed
 
     def has(self, tree: str) -> bool:
         """Whether a tree is here, whole or not."""
-        return self._git.ask("cat-file", "-e", f"{tree}^{{tree}}") is not None
+        return (
+            tree == self._known.tree
+            or self._git.ask("cat-file", "-e", f"{tree}^{{tree}}") is not None
+        )
 
     def listed(self, tree: str | None) -> dict[str, File]:
         """Return the files of a tree by path; None is the empty one."""
         if tree is None:
             return {}
+        if tree == self._known.tree:
+            return {path: entry.file for path, entry in self._known.files.items()}
         found = {}
         for line in self._git.run("ls-tree", "-r", "-z", tree).split(b"\0")[:-1]:
             head, path = line.split(b"\t", 1)
@@ -36,6 +51,8 @@ class Objects:
 
     def count_changes(self, old: str | None, new: str) -> int | None:
         """Return how many files differ between two trees; None without the first."""
+        if old == new:
+            return 0
         if old is None or not self.has(old):
             return None
         told = self._git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", old, new)
@@ -43,6 +60,9 @@ class Objects:
 
     def sizes(self, blobs: Sequence[str]) -> list[int]:
         """Return the size in bytes of each blob."""
+        known = {entry.blob: entry.size for entry in self._known.files.values()}
+        if all(blob in known for blob in blobs):
+            return [known[blob] for blob in blobs]
         asked = "".join(blob + "\n" for blob in blobs).encode()
         told = self._git.run("cat-file", "--batch-check=%(objectsize)", stdin=asked)
         return [int(line) for line in told.split()]
@@ -70,9 +90,18 @@ class Objects:
             yield bytes(told[end + 1 : end + 1 + size])
             told = told[end + size + 2 :]
 
+    def deflated(self, blobs: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the contents, each as one zlib stream in pieces, and how many bytes each piece ends: a content's size with its last, else 0."""
+        if self._packed is not None and all(blob in self._packed for blob in blobs):
+            yield from self._packed.read(blobs, sizes)
+            return
+        for data in self.contents(blobs, sizes):
+            yield len(data), zlib.compress(data, LEVEL)
+
     def put(self, data: bytes) -> str:
-        """Keep a content and return its blob."""
-        return self._git.run("hash-object", "-w", "--stdin", stdin=data).decode().strip()
+        """Keep a content and return its blob. Raises NoSpace."""
+        assert self._git.git_dir is not None  # noqa: S101 - it is ours
+        return keep_object(self._git.git_dir / "objects", "blob", data)
 
     def merged(self, base: File, here: File, there: File) -> bytes | None:
         """Merge two versions of a text line by line; None where they touch the same lines, or are no text."""

@@ -38,12 +38,14 @@ class Steps:
         if self._clock.monotonic() - self._told >= EVERY_S:
             self._tell(text)
 
-    def counted(self, text: str, total: int, contents: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the contents, and say how many of `total` bytes have gone."""
+    def counted(
+        self, text: str, total: int, pieces: Iterable[tuple[int, bytes]]
+    ) -> Iterator[bytes]:
+        """Yield the pieces, each of so many bytes of contents, and say how many of `total` have gone."""
         done = 0
-        for data in contents:
-            yield data
-            done += len(data)
+        for size, piece in pieces:
+            yield piece
+            done += size
             self.again(f"{text}: {done / MB:.1f} of {total / MB:.1f} MB")
 
     def stop_if_cancelled(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import zlib
@@ -42,7 +41,7 @@ class RemoteFolder:
         drop: list[list[Any]],
         contents: Iterable[bytes],
     ) -> dict[str, Any]:
-        """See onhost/apply.py. Raises NoSpace, AgentError, Cancelled, LinkDown."""
+        """See onhost/apply.py; `contents` are compressed, each file by itself. Raises NoSpace, AgentError, Cancelled, LinkDown."""
         args = {"base": base, "tree": tree, "put": put, "drop": drop}
         return self._call("apply", args, contents)[0]
 
@@ -91,12 +90,8 @@ class RemoteFolder:
         return answer, rest
 
     def _send(self, process: RemoteProcess, args: bytes, contents: Iterable[bytes]) -> None:
-        pack = zlib.compressobj(1)
-        packed = itertools.chain(
-            (pack.compress(data) for data in contents), (pack.flush() for _ in "x")
-        )
         waiting = bytearray(PROGRAM.source + args)
-        for data in packed:
+        for data in contents:
             waiting += data
             while len(waiting) >= PIECE:
                 self._write(process, bytes(waiting[:PIECE]))

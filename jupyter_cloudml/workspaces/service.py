@@ -266,7 +266,7 @@ class Workspaces:
         path = workspace.place(name, machine_path)
         remote = RemoteFolder(link, workspace.id, path, steps.cancelled)
         target = self._target(workspace, name)
-        return Sync(workspace.state, workspace.root, remote, steps, target=target)
+        return Sync(workspace.snapshots, remote, steps, target=target)
 
     def _applied(self, workspace: Workspace, name: str) -> Applied:
         return workspace.applied(name).at(self._target(workspace, name))

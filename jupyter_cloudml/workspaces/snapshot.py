@@ -7,6 +7,7 @@ It is kept in a repository of ours. The user's own, where there is one, is read 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,8 @@ from typing import Literal
 from ..errors import JSON, CloudMLError
 from .base import Base, compare
 from .git import Git
+from .keeping import Keeper, keep_object
+from .known import FILE as KNOWN
 from .listing import Found, files, ignored
 from .objects import Objects
 
@@ -26,6 +29,7 @@ OPTIONS = {"core.bare": "false", "core.looseCompression": "1", "core.fsync": "no
 REF = "refs/heads/snapshots"
 NOBODY = "jupyter-cloudml"
 CODE, EMPTY = "code.git", "empty.git"
+CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 
 
 class LargeFiles(CloudMLError):
@@ -73,10 +77,12 @@ class Snapshot:
 class Snapshots:
     """The snapshots of one folder, in the folder `state`. For one thread and process at a time: its workspace has the lock."""
 
-    def __init__(self, state: Path, folder: Path) -> None:
-        self._state, self._folder = state, folder
+    def __init__(self, state: Path, folder: Path, cancelled: threading.Event | None = None) -> None:
+        self.state, self.folder = state, folder
+        self._cancelled = cancelled or threading.Event()
         self._git = Git(folder, state / CODE, OPTIONS)
         self._empty = Git(folder, state / EMPTY, OPTIONS)
+        self.objects = Objects(self._git)  # what the snapshots consist of
         self.undecided: Sequence[Found] = ()  # large files that the last snapshot was taken without
 
     def take(
@@ -92,32 +98,28 @@ class Snapshots:
         Files over `limit` bytes have to be named, to be taken (`send`) or not (`leave`), unless the undecided ones are left as well.
         """
         self._make()
-        found = [each for each in files(self._folder, self._empty) if each.name not in leave]
+        found = [each for each in files(self.folder, self._empty) if each.name not in leave]
         large = [each for each in found if each.size > limit and each.name not in send]
         if large and undecided == "ask":
             raise _too_large(large, limit)
-        self.undecided = large
-        found = [each for each in found if each not in large] if large else found
-        tree = self._write_tree([each.path for each in found])
+        self.undecided, left = large, {each.path for each in large}
+        keeper = Keeper(self.state, self._git, self._cancelled)
+        tree = keeper.keep([each for each in found if each.path not in left])
+        self.objects.remember(keeper.known, keeper.packed)
         newest = self.newest()
-        base = Base.of(self._folder)
+        base = Base.of(self.folder)
         if newest and newest.tree == tree and newest.base_commit == base.commit:
             return self._noted(replace(newest, branch=base.branch, url=base.url), newest)
         return self._keep(tree, base, newest)
 
-    @property
-    def objects(self) -> Objects:
-        """What the snapshots consist of."""
-        return Objects(self._git)
-
     def ignored(self, paths: Sequence[str]) -> set[str]:
         """Return those of the paths that would be in no snapshot for the folder's own rules. Raises GitError."""
-        return ignored(self._folder, paths, self._empty)
+        return ignored(self.folder, paths, self._empty)
 
     def newest(self) -> Snapshot | None:
         """Return the newest one, None before the first."""
         try:
-            return Snapshot(**json.loads((self._state / "snapshot.json").read_bytes()))
+            return Snapshot(**json.loads((self.state / "snapshot.json").read_bytes()))
         except FileNotFoundError:
             return None
 
@@ -144,44 +146,28 @@ class Snapshots:
         return entries
 
     def _make(self) -> None:
-        for bare in (self._state / CODE, self._state / EMPTY):
-            if (bare / "info" / "attributes").exists():
-                continue
-            self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            Git(self._state).run("init", "--quiet", "--bare", "--template=", "--", str(bare))
-            (bare / "info").mkdir(exist_ok=True)
-            (bare / "info" / "attributes").write_text(VERBATIM)
-
-    def _write_tree(self, paths: list[bytes]) -> str:
-        listed = self._state / "listed"
-        before = set(listed.read_bytes().split(b"\0")) if listed.exists() else set()
-        if gone := before.difference(paths) - {b""}:
-            self._git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_lines(gone))
-        self._git.run(
-            "update-index", "-z", "--add", "--remove", "--replace", "--stdin", stdin=_lines(paths)
-        )
-        _write(listed, _lines(paths))
-        return self._git.run("write-tree").decode().strip()
+        for bare in (self.state / CODE, self.state / EMPTY):
+            if not (bare / "info" / "attributes").exists():
+                make_repository(bare)
+                (self.state / KNOWN).unlink(missing_ok=True)  # it was of another one
 
     def _keep(self, tree: str, base: Base, newest: Snapshot | None) -> Snapshot:
-        differs = compare(self._git, self._folder, base, tree)
+        differs = compare(self._git, self.folder, base, tree)
         notes = [
             f"Base-Commit: {base.commit or 'none'}",
             f"Dirty: {'no' if differs and not differs.files else 'yes'}",
         ]
-        message = "Snapshot\n\n" + "\n".join(notes) + "\n"
-        words = ["commit-tree", *(["-p", newest.commit] if newest else []), "-F", "-", tree]
-        who = {
-            f"GIT_{role}_{part}": value
-            for role in ("AUTHOR", "COMMITTER")
-            for part, value in (("NAME", NOBODY), ("EMAIL", f"{NOBODY}@localhost"))
-        }
-        commit = self._git.run(*words, stdin=message.encode(), env=who).decode().strip()
-        self._git.run("update-ref", REF, commit)
+        now_ms = time.time_ns() // 1_000_000
+        who = f"{NOBODY} <{NOBODY}@localhost> {now_ms // 1000} +0000"
+        parent = [f"parent {newest.commit}"] if newest else []
+        head = [f"tree {tree}", *parent, f"author {who}", f"committer {who}", "", "Snapshot", ""]
+        text = "\n".join([*head, *notes, ""])
+        commit = keep_object(self.state / CODE / "objects", "commit", text.encode())
+        _write(self.state / CODE / REF, f"{commit}\n".encode())
         taken = Snapshot(
             commit,
             tree,
-            time.time_ns() // 1_000_000,
+            now_ms,
             base.commit,
             base.branch,
             base.url,
@@ -191,7 +177,7 @@ class Snapshots:
 
     def _noted(self, taken: Snapshot, newest: Snapshot | None) -> Snapshot:
         if taken != newest:
-            _write(self._state / "snapshot.json", json.dumps(asdict(taken)).encode())
+            _write(self.state / "snapshot.json", json.dumps(asdict(taken)).encode())
         return taken
 
 
@@ -205,8 +191,13 @@ def _too_large(large: list[Found], limit: int) -> LargeFiles:
     )
 
 
-def _lines(paths: Collection[bytes]) -> bytes:
-    return b"".join(path + b"\0" for path in paths)
+def make_repository(bare: Path) -> None:
+    """Make a bare repository that takes files as their bytes; what git would write, without starting it."""
+    for inner in ("objects/pack", "objects/info", "refs/heads", "info"):
+        (bare / inner).mkdir(mode=0o700, parents=True, exist_ok=True)
+    (bare / "HEAD").write_text(f"ref: {REF}\n")
+    (bare / "config").write_text(CONFIG)
+    (bare / "info" / "attributes").write_text(VERBATIM)  # the last: it is whole
 
 
 def _write(path: Path, data: bytes) -> None:

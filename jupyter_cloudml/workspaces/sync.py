@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ..errors import JSON, Conflict
@@ -69,25 +68,20 @@ class Synced:
 
 
 class Sync:
-    """Keeps a folder here and one on a machine the same. `state` is a folder of their own; the caller has the workspace's lock."""
+    """Keeps a folder here and one on a machine the same. The caller has the workspace's lock."""
 
     def __init__(
         self,
-        state: Path,
-        folder: Path,
+        snapshots: Snapshots,
         remote: RemoteFolder,
         steps: Steps | None = None,
         *,
         target: str = "",
     ) -> None:
         """`target`: see Applied."""
-        self._state, self._steps, self._target = state, steps or Steps(), target
-        self._snapshots, self._local, self._remote = (
-            Snapshots(state, folder),
-            LocalFolder(folder),
-            remote,
-        )
-        self._objects = self._snapshots.objects
+        self._state, self._steps, self._target = snapshots.state, steps or Steps(), target
+        self._snapshots, self._objects, self._remote = snapshots, snapshots.objects, remote
+        self._local = LocalFolder(snapshots.folder)
 
     @property
     def applied(self) -> Applied:
@@ -267,7 +261,7 @@ class Sync:
         ]
         text = f"sending {files(len(put))}"
         self._steps.next(text)
-        contents = self._objects.contents(blobs, sizes)
+        contents = self._objects.deflated(blobs, sizes)
         return rows, gone, self._steps.counted(text, sum(sizes), contents)
 
 

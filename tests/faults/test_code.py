@@ -20,7 +20,7 @@ CLIENT = """
 import os, signal, sys
 from pathlib import Path
 from integration.links import make_link
-from jupyter_cloudml.workspaces import applied, local, remote, snapshot, sync
+from jupyter_cloudml.workspaces import applied, keeping, local, remote, snapshot, sync
 
 def killing(cls, name, before=False):
     real = getattr(cls, name)
@@ -33,18 +33,21 @@ state, here, there, workspace, verb, stage = sys.argv[1:7]
 owner, _, call = stage.partition(".")
 if owner:
     name, _, when = call.partition(":")
-    module = next(each for each in (snapshot, remote, applied, local) if hasattr(each, owner))
+    module = next(each for each in (snapshot, keeping, remote, applied, local) if hasattr(each, owner))
     killing(getattr(module, owner), name, when == "before")
+if owner == "Pack":
+    keeping.LOOSE = 0
 link = make_link("local")
-now = sync.Sync(Path(state), Path(here), remote.RemoteFolder(link, workspace, there))
+snapshots = snapshot.Snapshots(Path(state), Path(here))
+now = sync.Sync(snapshots, remote.RemoteFolder(link, workspace, there))
 if verb == "push":
-    now.push(snapshot.Snapshots(Path(state), Path(here)).take(), 9)
+    now.push(snapshots.take(), 9)
 else:
     now.pull(9)
 link.close()
 """
 
-PUSH = ["Snapshots._write_tree", "Snapshots.take", "RemoteProcess.start", "RemoteProcess.write", "RemoteProcess.close_stdin",
+PUSH = ["Keeper._write:before", "Keeper._write", "Pack.finish:before", "Pack.finish", "Snapshots.take", "RemoteProcess.start", "RemoteProcess.write", "RemoteProcess.close_stdin",
         "RemoteFolder.apply", "Applied.write:before", "Applied.write"]  # fmt: skip
 PULL = ["RemoteFolder.changes", "RemoteFolder.get", "Objects.put", "LocalFolder.write", "LocalFolder.delete",
         "RemoteFolder.apply", "Applied.write:before", "Applied.write"]  # fmt: skip

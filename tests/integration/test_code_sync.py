@@ -38,11 +38,14 @@ class Place:
         self.now = 0
 
     def sync(self) -> Sync:
-        return Sync(self.state, self.here, RemoteFolder(self.link, self.id, str(self.there)))
+        return Sync(self.snapshots(), RemoteFolder(self.link, self.id, str(self.there)))
+
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self.state, self.here)
 
     def push(self) -> Synced:
         self.now += 1
-        return self.sync().push(Snapshots(self.state, self.here).take(), self.now)
+        return self.sync().push(self.snapshots().take(), self.now)
 
     def pull(self, limit: int = SIZE_LIMIT) -> Synced:
         self.now += 1
@@ -276,7 +279,7 @@ def test_a_push_that_is_called_off_leaves_the_folder_as_it_was(place: Place) -> 
     cancelled.set()
     remote = RemoteFolder(place.link, place.id, str(place.there), cancelled)
     with pytest.raises(Cancelled):
-        Sync(place.state, place.here, remote).push(Snapshots(place.state, place.here).take(), 2)
+        Sync(place.snapshots(), remote).push(place.snapshots().take(), 2)
     assert place.contents(place.there) == before
     assert place.push().sent == 2
     place.assert_same()

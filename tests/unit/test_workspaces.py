@@ -65,7 +65,7 @@ def test_steps_are_counted_and_say_no_more_than_twice_a_second() -> None:
     steps = Steps(told.append, of=2, clock=clock)
     steps.next("looking")
     steps.next("sending 2 files")
-    for _ in steps.counted("sending 2 files", 3 << 20, [b"x" * (1 << 20)] * 3):
+    for _ in steps.counted("sending 2 files", 3 << 20, [(1 << 20, b"x")] * 3):
         clock.seconds += 0.3
     assert [str(step) for step in told] == [
         "1/2 looking",

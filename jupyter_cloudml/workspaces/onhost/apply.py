@@ -54,22 +54,19 @@ def now_ns(state: State) -> int:
 
 def received(tree: Tree, put: list[list[Any]], source: IO[bytes]) -> None:
     """Write what comes into the scratch folder, each file checked."""
-    unpack, rest = zlib.decompressobj(), b""
+    rest = b""
     for number, (path, mode, blob, size, *_) in enumerate(put):
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         target = os.path.join(tree.path, SCRATCH, str(number))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        left, link = size, b""
+        unpack, link = zlib.decompressobj(), b""
         with open(os.open(target, flags, 0o777 if mode == "100755" else 0o666), "wb") as file:
-            while left:
+            while not unpack.eof:
                 if not rest:
-                    data = source.read1(PIECE)  # type: ignore[attr-defined]
-                    if not data:
+                    rest = source.read1(PIECE)  # type: ignore[attr-defined]
+                    if not rest:
                         raise Failed("cut_off", "the other end stopped sending")
-                    rest = unpack.decompress(data)
-                    continue
-                piece, rest = rest[:left], rest[left:]
-                left -= len(piece)
+                piece, rest = unpack.decompress(rest), unpack.unused_data
                 digest.update(piece)
                 if mode == "120000":
                     link += piece

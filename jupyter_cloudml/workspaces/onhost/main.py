@@ -1,5 +1,5 @@
-"""The program. Standard input brings one line of JSON, the arguments, then the contents of files as one zlib stream, one after another. Standard
-output is one line of JSON, the answer, then for `get` contents in the same form.
+"""The program. Standard input brings one line of JSON, the arguments, then the contents of files, each a zlib stream. Standard
+output is one line of JSON, the answer, then for `get` contents as one zlib stream.
 
 apply    bring the folder from one tree to another: what was changed on the machine since is left alone and named
 changes  name what differs from the tree that was applied last

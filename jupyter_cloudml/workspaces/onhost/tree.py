@@ -20,21 +20,18 @@ class Tree(HeldFolder):
 
     def read(self, path: str) -> tuple[str, bytes] | None:
         """Mode and content of a file or link; None where neither is."""
-        folder, _, name = path.rpartition("/")
-        with self.lock:
-            try:
-                above = self.above(folder)
-                if above is None:
-                    return None
-                status = os.stat(name, dir_fd=above, follow_symlinks=False)
-                if stat.S_ISLNK(status.st_mode):
-                    return "120000", os.fsencode(os.readlink(name, dir_fd=above))
-                if not stat.S_ISREG(status.st_mode):
-                    return None
-                with open(self.open(path), "rb") as file:
-                    return mode_of(status), file.read()
-            except (FileNotFoundError, InTheWay):
+        status = self.look(path)
+        if status is None:
+            return None
+        try:
+            if stat.S_ISLNK(status.st_mode):
+                return "120000", os.fsencode(self.target(path))
+            if not stat.S_ISREG(status.st_mode):
                 return None
+            with open(self.open(path), "rb", buffering=0) as file:
+                return mode_of(status), file.read()
+        except (FileNotFoundError, InTheWay):
+            return None
 
 
 def mode_of(status: os.stat_result) -> str:
