@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import AgentError, Cancelled, CloudMLError, NoSpace, ProtocolError
@@ -19,6 +22,7 @@ PROGRAM = SentProgram(("onhost.folder", *(f"workspaces.onhost.{name}" for name i
 LOOK_S = 0.2
 WRITE_S = 600.0  # for a machine that takes nothing more
 ORPHAN_S = 600.0
+END_S = 30.0
 PIECE = 1 << 18
 MAX_ANSWER = 64 << 20  # of JSON
 MAX_CONTENTS = 4 << 30
@@ -32,6 +36,20 @@ class RemoteFolder:
     ) -> None:
         self.link, self.workspace, self.folder = link, workspace, folder
         self._cancelled = cancelled or threading.Event()
+        self._ready: tuple[str, Future[RemoteProcess]] | None = None
+
+    @contextmanager
+    def prepared(self, verb: str) -> Iterator[None]:
+        """Have the machine start the program meanwhile, for a call of `verb` that is likely to come."""
+        started: Future[RemoteProcess] = Future()
+        threading.Thread(target=_settle, args=(started, lambda: self._start(verb))).start()
+        self._ready = verb, started
+        try:
+            yield
+        finally:
+            if self._ready is not None:  # it did not come
+                self._ready = None
+                threading.Thread(target=_end, args=(started,), daemon=True).start()
 
     def apply(
         self,
@@ -70,14 +88,11 @@ class RemoteFolder:
         self, verb: str, args: dict[str, Any], contents: Iterable[bytes]
     ) -> tuple[dict[str, Any], memoryview]:
         args = {**args, "workspace": self.workspace, "folder": self.folder}
-        python = str(self.link.info["python"])
-        process = RemoteProcess.start(
-            self.link,
-            [python, "-I", "-S", "-c", PROGRAM.loader, verb],
-            stdin=True,
-            labels={"purpose": "code"},
-            orphan_s=ORPHAN_S,
-        )
+        if self._ready is not None and self._ready[0] == verb:
+            (_, started), self._ready = self._ready, None
+            process = started.result()
+        else:
+            process = self._start(verb)
         try:
             self._send(process, json.dumps(args).encode() + b"\n", contents)
             answer, rest = self._receive(process)
@@ -89,8 +104,19 @@ class RemoteFolder:
             )
         return answer, rest
 
+    def _start(self, verb: str) -> RemoteProcess:
+        process = RemoteProcess.start(
+            self.link,
+            [str(self.link.info["python"]), "-I", "-S", "-c", PROGRAM.loader, verb],
+            stdin=True,
+            labels={"purpose": "code"},
+            orphan_s=ORPHAN_S,
+        )
+        process.write(PROGRAM.source, WRITE_S)
+        return process
+
     def _send(self, process: RemoteProcess, args: bytes, contents: Iterable[bytes]) -> None:
-        waiting = bytearray(PROGRAM.source + args)
+        waiting = bytearray(args)
         for data in contents:
             waiting += data
             while len(waiting) >= PIECE:
@@ -131,6 +157,26 @@ class RemoteFolder:
             why = complaint.decode(errors="replace").strip() or f"it ended with {status}"
             raise ProtocolError(f"{self.link.machine} could not keep the code: {why[-500:]}")
         return answer, memoryview(contents)
+
+
+def _settle(started: Future[RemoteProcess], start: Callable[[], RemoteProcess]) -> None:
+    try:
+        started.set_result(start())
+    except CloudMLError as exc:
+        started.set_exception(exc)
+
+
+def _end(started: Future[RemoteProcess]) -> None:
+    """End a program that nobody has called."""
+    deadline = time.monotonic() + END_S
+    try:
+        process = started.result()
+        process.stop(0)
+        while not isinstance(process.read(LOOK_S), Ended) and time.monotonic() < deadline:
+            continue
+        process.forget()
+    except CloudMLError:
+        return  # the machine ends it by itself: nobody is attached
 
 
 def _failure(machine: str, code: str, message: str) -> CloudMLError:

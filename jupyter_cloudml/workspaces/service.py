@@ -241,8 +241,9 @@ class Workspaces:
             done = sync.pull(now, send=workspace.send, leave=workspace.leave)
         else:
             steps.next("looking for changes here")
-            taken = workspace.snapshots.take(send=workspace.send, leave=workspace.leave)
-            done = sync.push(taken, now)
+            with sync.expected():
+                taken = workspace.snapshots.take(send=workspace.send, leave=workspace.leave)
+                done = sync.push(taken, now)
         if done.applied != before:
             self._changed(name, workspace.root)
         return done

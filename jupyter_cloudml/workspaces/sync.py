@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,6 +88,15 @@ class Sync:
     def applied(self) -> Applied:
         """Return what the machine had after the last sync."""
         return Applied.read(self._state, self._remote.link.machine).at(self._target)
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Have the machine get ready meanwhile, where it has nothing yet: a push will follow."""
+        if self.applied.tree is not None:
+            yield
+            return
+        with self._remote.prepared("apply"):
+            yield
 
     def push(self, snapshot: Snapshot, now_ms: int) -> Synced:
         """Send a snapshot; without a change since the last one nothing is asked of the machine. Raises what RemoteFolder.apply does."""

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloudbox.commands import wait_until
 
 from jupyter_cloudml.errors import Cancelled, ProtocolError
 from jupyter_cloudml.workspaces.remote import RemoteFolder
-from jupyter_cloudml.workspaces.snapshot import SIZE_LIMIT, Snapshots
+from jupyter_cloudml.workspaces.snapshot import SIZE_LIMIT, LargeFiles, Snapshots
 from jupyter_cloudml.workspaces.sync import Sync, Synced
 
 from .links import CutLink, make_link
@@ -111,6 +112,23 @@ def test_what_is_here_is_there_and_goes_on_being_so(place: Place) -> None:
     (place.here / "link" / "inside").write_text("x")
     second = place.push()
     assert (second.sent, second.dropped) == (4, 3)
+    place.assert_same()
+
+
+def test_a_program_that_waits_for_a_first_push_is_used_or_ended(place: Place) -> None:
+    def programs() -> list[Any]:
+        rows = place.link.call("list")
+        return [row for row in rows if row["labels"].get("purpose") == "code"]
+
+    (place.here / "big.bin").write_bytes(b"x" * 5000)
+    sync = place.sync()
+    with pytest.raises(LargeFiles), sync.expected():
+        place.snapshots().take(limit=2000)
+    wait_until(lambda: not programs(), "its end", 30)
+    with sync.expected():
+        assert sync.push(place.snapshots().take(), 1).sent == 4
+    with sync.expected():
+        assert programs() == [], "nothing is expected of a machine that has the code"
     place.assert_same()
 
 

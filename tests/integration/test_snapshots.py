@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jupyter_cloudml.errors import Busy
 from jupyter_cloudml.workspaces.git import GitError
+from jupyter_cloudml.workspaces.packing import Pack
 from jupyter_cloudml.workspaces.snapshot import LargeFiles, Snapshots
 
 ODD = ["a b", "é.py", "new\nline", 'quo"te', "-dash", "tab\t", ":(top)x", "*"]
@@ -328,3 +333,62 @@ def test_what_cannot_be_read_is_named_and_nothing_is_half_taken(
         Snapshots(tmp_path / "other", tmp_path / "nowhere").take()
     os.mkfifo(tmp_path / "code" / "pipe")
     assert snapshots.take() == first, "a pipe is no file"
+
+
+def test_a_file_that_was_written_again_is_read_again(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    """Of the same size, in the same moment, or with its time set back."""
+    path = repository / "train.py"
+    for number in range(20):
+        path.write_text(f"{number:02}")
+        assert content(tmp_path, snapshots.take().tree)["train.py"][1] == f"{number:02}".encode()
+    os.utime(path, (1, 1))
+    snapshots.take()
+    path.write_text("xx")
+    os.utime(path, (1, 1))
+    assert content(tmp_path, snapshots.take().tree)["train.py"][1] == b"xx"
+
+
+def test_many_files_become_one_pack_and_files_that_change_meanwhile_are_read_again(
+    tmp_path: Path, repository: Path, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        (repository / f"f{number}.py").write_text(f"{number}\n")
+    add = Pack.add
+
+    def meddle(*words: Any) -> None:
+        monkeypatch.setattr(Pack, "add", add)
+        (repository / "f99.py").write_text("changed\n")
+        (repository / "f98.py").unlink()
+        add(*words)
+
+    monkeypatch.setattr(Pack, "add", meddle)
+    taken = snapshots.take()
+    found = content(tmp_path, taken.tree)
+    assert found["f99.py"][1] == b"changed\n" and "f98.py" not in found
+    store = tmp_path / "state" / "code.git"
+    assert run_git(store, "count-objects", "-v").decode().split()[7] == "1", "packs"
+    run_git(store, "fsck", "--full", "--strict")
+    monkeypatch.setattr(Pack, "add", lambda *words: meddle_always(repository, add, *words))
+    for number in range(100):
+        (repository / f"f{number}.py").write_text(f"and {number}\n")
+    with pytest.raises(Busy, match="all the time"):
+        snapshots.take()
+    assert snapshots.newest() == taken and not list(store.rglob("tmp_*"))
+
+
+def meddle_always(repository: Path, add: Any, *words: Any) -> None:
+    (repository / "f99.py").write_text(f"{time.monotonic_ns()}")
+    add(*words)
+
+
+def test_a_store_that_is_gone_is_made_anew(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    first = snapshots.take()
+    shutil.rmtree(tmp_path / "state" / "code.git")
+    assert snapshots.take().tree == first.tree
+    assert content(tmp_path, first.tree)["train.py"][1] == b"print('one')\n"
+    (tmp_path / "state" / "known.json").write_text("{")
+    assert snapshots.take().tree == first.tree
