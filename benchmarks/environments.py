@@ -14,7 +14,8 @@ from benchmarks.candidates import LOCAL, OPENSSH, Candidate
 from benchmarks.figures import Figure, Row
 from benchmarks.session import NoAnswer
 from jupyter_cloudml.environments import lock, sources
-from jupyter_cloudml.environments.service import Built, Environments
+from jupyter_cloudml.environments.built import Built
+from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml_kernels.machines import current
 
 ASKED = "ipykernel\ndask[distributed]\n"

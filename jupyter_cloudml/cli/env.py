@@ -10,9 +10,10 @@ from jupyter_cloudml.cli import FAILED, render
 from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.environments import reference, sources
+from jupyter_cloudml.environments.built import Built
 from jupyter_cloudml.environments.comparison import Checked
 from jupyter_cloudml.environments.drift import Difference
-from jupyter_cloudml.environments.service import QUOTA, Built
+from jupyter_cloudml.environments.service import QUOTA
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.machines.model import LOCAL
 

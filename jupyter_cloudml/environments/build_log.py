@@ -13,6 +13,25 @@ from .program import Tell
 MAX_BYTES = 64 << 20
 
 
+MAX_SHOWN = 1 << 20  # of its end
+
+
+def place_of(home: Path, machine: str, name: str) -> Path:
+    """Return where the log of the last build of an environment is."""
+    return home / "environments" / "logs" / f"{machine}-{name}.log"
+
+
+def read(path: Path) -> str:
+    """Return a log, or the end of a long one; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - MAX_SHOWN))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 class LogFile:
     """Hears lines, writes them down and passes them on. The file of an earlier build is replaced by the first line; none, and it stays."""
 

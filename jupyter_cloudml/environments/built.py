@@ -1,4 +1,4 @@
-"""What a machine tells of its environments, checked before it is believed."""
+"""What came of a build, and what a machine tells of its environments, checked before it is believed."""
 
 from __future__ import annotations
 
@@ -68,6 +68,33 @@ class Environment:
             "built_ms": self.built_ms,
             "used_ms": self.used_ms,
             "in_use": self.in_use,
+        }
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of a build. `made`: it was not there before."""
+
+    machine: str
+    name: str
+    key: str
+    python_path: str
+    source: str
+    packages: int
+    made: bool
+    evicted: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return it as it goes over REST and into `--json`."""
+        return {
+            "machine": self.machine,
+            "name": self.name,
+            "key": self.key,
+            "python_path": self.python_path,
+            "source": self.source,
+            "packages": self.packages,
+            "made": self.made,
+            "evicted": list(self.evicted),
         }
 
 

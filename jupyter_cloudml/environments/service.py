@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import JSON, Cancelled, CloudMLError, Conflict, NoPython, NotFound, ProtocolError
 from ..link.command import check_name
-from . import built, comparison, conda, lock, probe, reference
+from . import build_log, built, comparison, conda, lock, probe, reference
 from .build_log import LogFile
 from .builder import Builder, facts_of, python_named
-from .built import Environment, parse_list
+from .built import Built, Environment, parse_list
 from .comparison import Checked
 from .offline import HostFacts
 from .program import InstallerFailed, Program, Tell, ignore
@@ -29,33 +29,6 @@ Listed: TypeAlias = list[Environment]  # the class has a method of the name `lis
 ASK_S = 60.0
 REMOVE_S = 300.0
 QUOTA = 20_000_000_000  # bytes of environments on one machine; those not used for longest go first
-
-
-@dataclass(frozen=True)
-class Built:
-    """What came of a build. `made`: it was not there before; `kernel` is the kernelspec that starts it, as far as one was written."""
-
-    machine: str
-    name: str
-    key: str
-    python_path: str
-    source: str
-    packages: int
-    made: bool
-    evicted: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, JSON]:
-        """Return it as it goes over REST and into `--json`."""
-        return {
-            "machine": self.machine,
-            "name": self.name,
-            "key": self.key,
-            "python_path": self.python_path,
-            "source": self.source,
-            "packages": self.packages,
-            "made": self.made,
-            "evicted": list(self.evicted),
-        }
 
 
 @dataclass(frozen=True)
@@ -104,7 +77,7 @@ class Environments:
         called_off = cancelled or threading.Event()
         name = name or source.name
         check_name("environment", name)
-        written = LogFile(self._home / "environments" / "logs" / f"{machine}-{name}.log", log)
+        written = LogFile(build_log.place_of(self._home, machine, name), log)
         with written:
             link = self._machines.link(machine)
             progress("looking at the machine's Python")
@@ -152,6 +125,13 @@ class Environments:
         """Return the environments of a machine, the last used first. Raises LinkDown and why it cannot be reached."""
         told = self._program(machine).run("shelf.list_all", {}, ASK_S)
         return sorted(parse_list(told.get("environments")), key=lambda each: -each.used_ms)
+
+    def log(self, machine: str, name: str) -> str:
+        """Return what was said in the last build under a name, which may have failed; empty where it was not built from here."""
+        check_name("environment", name)
+        return build_log.read(
+            build_log.place_of(self._home, self._machines.get(machine).name, name)
+        )
 
     def remove(self, machine: str, name: str) -> None:
         """Delete an environment by its name or key; where it has another name, that name alone. Raises NotFound, Conflict (`in_use`) while something runs in it."""

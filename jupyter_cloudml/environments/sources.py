@@ -20,6 +20,7 @@ from .resolver import Resolver, universal, without
 IMAGE = "image:"
 OWN = "jupyter-cloudml"  # needed nowhere but here
 _LEADS_ELSEWHERE = re.compile(r"^\s*(-r|-c|-e|--requirement|--constraint|--editable)\b", re.M)
+MAX_NEAR = 12
 _FOUND_IN_FOLDERS = ("uv.lock", "pyproject.toml", "requirements.txt", "environment.yml")
 
 
@@ -84,6 +85,21 @@ def find(text: str) -> Source:
             f"there is no file {path}", hint=f"images are {', '.join(map(repr, images.names()))}"
         )
     return Source(_kind_of(path), str(path), name_for(path.parent.name), path)
+
+
+def near(folder: Path, root: Path) -> list[Source]:
+    """Return the sources in a folder and in those above it up to `root`, the nearest first; one that a lock beside it stands for is left out."""
+    found: list[Source] = []
+    for place in (folder, *folder.parents):
+        here = [
+            name for name in (*_FOUND_IN_FOLDERS, "environment.yaml") if (place / name).is_file()
+        ]
+        if "uv.lock" in here and "pyproject.toml" in here:
+            here.remove("pyproject.toml")
+        found += [find(str(place / name)) for name in here]
+        if place == root or root not in place.parents:
+            break
+    return found[:MAX_NEAR]
 
 
 def _kind_of(path: Path) -> Kind:

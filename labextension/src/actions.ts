@@ -29,6 +29,7 @@ export function applies(command: string, machine: IMachine): boolean {
     case CommandIDs.copyAddress:
       return Boolean(machine.address);
     case CommandIDs.buildEnvironment:
+    case CommandIDs.showEnvironments:
       return machine.state === 'running';
     case CommandIDs.openNotebook:
       return machine.state === 'running' || machine.state === 'stopped';
@@ -47,6 +48,7 @@ export const ROW_MENU: ReadonlyArray<string | null> = [
   CommandIDs.checkMachine,
   null,
   CommandIDs.buildEnvironment,
+  CommandIDs.showEnvironments,
   CommandIDs.changeMachine,
   CommandIDs.copyAddress,
   CommandIDs.removeMachine

@@ -4,7 +4,9 @@ import { ServerConnection } from '@jupyterlab/services';
 import {
   IBuild,
   IDrift,
+  IEnvironment,
   IErrorBody,
+  IFoundSource,
   IImage,
   IKernel,
   IKernelGauges,
@@ -101,9 +103,34 @@ export class CloudMLClient {
     return this.begin('POST', `${machinePath(machine)}/environments`, build);
   }
 
-  /** Compare what kernels of a machine run on with the server's Python; the machine is asked. */
-  drift(machine: string): Promise<IDrift> {
-    return this.get(`${machinePath(machine)}/drift`);
+  /** The environments of a machine, the last used first; the machine is asked. */
+  async environments(machine: string): Promise<ReadonlyArray<IEnvironment>> {
+    const path = `${machinePath(machine)}/environments`;
+    return (await this.get<{ environments: IEnvironment[] }>(path)).environments;
+  }
+
+  /** Begin to delete an environment, by its name or key. */
+  removeEnvironment(machine: string, name: string): Promise<IOperation> {
+    const path = `${machinePath(machine)}/environments/${encodeURIComponent(name)}`;
+    return this.begin('DELETE', path);
+  }
+
+  /** What was said in the last build under a name. */
+  async environmentLog(machine: string, name: string): Promise<string> {
+    const path = `${machinePath(machine)}/environments/${encodeURIComponent(name)}/log`;
+    return (await this.get<{ log: string }>(path)).log;
+  }
+
+  /** The files beside a notebook and above that an environment can be built from. */
+  async environmentSources(path: string): Promise<ReadonlyArray<IFoundSource>> {
+    const query = URLExt.objectToQueryString({ path });
+    return (await this.get<{ sources: IFoundSource[] }>(`environments/sources${query}`)).sources;
+  }
+
+  /** Compare an environment, or what kernels of a machine run on, with the server's Python; the machine is asked. */
+  drift(machine: string, environment?: string): Promise<IDrift> {
+    const query = environment ? URLExt.objectToQueryString({ environment }) : '';
+    return this.get(`${machinePath(machine)}/drift${query}`);
   }
 
   async machineGauges(name: string): Promise<IMachineGauges> {
@@ -139,6 +166,11 @@ export class CloudMLClient {
   /** Ask for anything else. */
   get<T>(path: string): Promise<T> {
     return this._request<T>('GET', path);
+  }
+
+  /** Say something that has no answer. */
+  async post(path: string, body: object): Promise<void> {
+    await this._request('POST', path, body);
   }
 
   /** Begin slow work. */

@@ -9,6 +9,7 @@ export namespace EventIDs {
   export const kernel = `${SCHEMAS}/kernel/v1`;
   export const executions = `${SCHEMAS}/executions/v1`;
   export const workspace = `${SCHEMAS}/workspace/v1`;
+  export const drift = `${SCHEMAS}/drift/v1`;
 }
 
 export interface IMachineEvent {
@@ -25,6 +26,11 @@ export interface IKernelEvent {
   readonly machine: string;
   readonly state: KernelState;
   readonly cause?: string | null;
+}
+
+export interface IDriftEvent {
+  readonly kernel_id: string;
+  readonly machine: string;
 }
 
 export interface IOperationEvent {

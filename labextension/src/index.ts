@@ -4,6 +4,7 @@ import { addPlugin } from './add';
 import { checkPlugin } from './check';
 import { commandsPlugin } from './commands';
 import { modelPlugin, notebookPlugin, settingsPlugin } from './core';
+import { driftPlugin } from './drift';
 import { environmentsPlugin } from './environments';
 import { noticesPlugin } from './notebook/notices';
 import { panelPlugin } from './panel';
@@ -26,6 +27,7 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   addPlugin,
   checkPlugin,
   environmentsPlugin,
+  driftPlugin,
   noticesPlugin,
   statusPlugin,
   restorePlugin,

@@ -5,7 +5,14 @@ import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLClient, CloudMLError } from './api';
 import { IWorkspaceEvent } from './code/types';
-import { EventIDs, IKernelEvent, IMachineEvent, applyMachineEvent, mergeMachines } from './events';
+import {
+  EventIDs,
+  IDriftEvent,
+  IKernelEvent,
+  IMachineEvent,
+  applyMachineEvent,
+  mergeMachines
+} from './events';
 import { KernelRows } from './kernels';
 import { OperationModel } from './operation';
 import { IKernel, IMachine } from './types';
@@ -49,6 +56,11 @@ export class CloudMLModel implements IDisposable {
   /** Emitted when the code of a folder was synced with a machine, or is about to be. */
   get workspaceChanged(): ISignal<this, IWorkspaceEvent> {
     return this._workspaceChanged;
+  }
+
+  /** Emitted with the id of a kernel whose packages were compared with those here. */
+  get driftFound(): ISignal<this, string> {
+    return this._driftFound;
   }
 
   /** Null before the first answer. */
@@ -149,6 +161,8 @@ export class CloudMLModel implements IDisposable {
       this._onKernel(emission as unknown as IKernelEvent);
     } else if (emission.schema_id === EventIDs.workspace) {
       this._workspaceChanged.emit(emission as unknown as IWorkspaceEvent);
+    } else if (emission.schema_id === EventIDs.drift) {
+      this._driftFound.emit((emission as unknown as IDriftEvent).kernel_id);
     }
   }
 
@@ -213,6 +227,7 @@ export class CloudMLModel implements IDisposable {
   private readonly _poll: Poll;
   private readonly _changed = new Signal<this, void>(this);
   private readonly _workspaceChanged = new Signal<this, IWorkspaceEvent>(this);
+  private readonly _driftFound = new Signal<this, string>(this);
   private readonly _rows = new KernelRows();
   private readonly _touched = new Set<string>();
   private _machines: ReadonlyArray<IMachine> | null = null;

@@ -1,5 +1,6 @@
 import { Token } from '@lumino/coreutils';
 
+import { DriftModel } from './drift/model';
 import { CloudMLModel } from './model';
 import { CurrentNotebook } from './notebook/current';
 
@@ -20,6 +21,13 @@ export const ICurrentNotebook = new Token<ICurrentNotebook>(
   'The notebook in front and the machine that its kernel runs on.'
 );
 
+/** How the packages of kernels compare with those here. */
+export type IDrift = DriftModel;
+export const IDrift = new Token<IDrift>(
+  'jupyter-cloudml:IDrift',
+  'How the packages of kernels on machines compare with those here.'
+);
+
 /** The commands. Those about a machine take `{name}` and ask for it where it is missing. */
 export namespace CommandIDs {
   export const showPanel = 'cloudml:show-panel';
@@ -34,6 +42,8 @@ export namespace CommandIDs {
   export const openNotebook = 'cloudml:open-notebook';
   export const changeMachine = 'cloudml:change-machine';
   export const buildEnvironment = 'cloudml:build-environment';
+  export const showEnvironments = 'cloudml:show-environments';
+  export const makeEqual = 'cloudml:make-equal';
   export const copyAddress = 'cloudml:copy-address';
   export const syncCode = 'cloudml:sync-code';
   export const cloneCode = 'cloudml:clone-code';

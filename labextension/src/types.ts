@@ -149,7 +149,36 @@ export interface IImage {
 export interface IBuild {
   readonly source?: string;
   readonly same?: boolean;
+  /** With `same`: the kernelspec here whose Python is meant. */
+  readonly spec?: string;
   readonly name?: string;
+}
+
+/** What came of a build. */
+export interface IBuilt {
+  readonly machine: string;
+  readonly name: string;
+  readonly key: string;
+  readonly python_path: string;
+}
+
+/** An environment on a machine; one without a name is the one that was made by itself. */
+export interface IEnvironment extends Pick<IBuilt, 'key' | 'python_path'> {
+  readonly names: ReadonlyArray<string>;
+  readonly source: string;
+  readonly python: string;
+  readonly packages: number;
+  readonly bytes: number;
+  readonly built_ms: number | null;
+  readonly used_ms: number;
+  readonly in_use: boolean;
+}
+
+/** A file that an environment can be built from. */
+export interface IFoundSource {
+  readonly source: string;
+  readonly kind: string;
+  readonly name: string;
 }
 
 /** One package, or Python itself, at two versions; null where it is missing. */
@@ -165,6 +194,11 @@ export interface IDrift {
   readonly machine: string;
   readonly errors: number;
   readonly differences: ReadonlyArray<IDifference>;
+  /** What is not as it was locked. */
+  readonly changed: ReadonlyArray<IDifference>;
+  readonly locked: boolean;
+  /** The Python here; `spec` is the kernel that is meant, null is the server. */
+  readonly against: { readonly python: string; readonly spec: string | null };
 }
 
 /** A JSON schema of the body of POST machines, and hints for showing it as a form. */

@@ -113,6 +113,8 @@ class DriftWatch:
         """Compare with the Python of a kernelspec here: the one that the notebook has left for this kernel. Raises NotFound."""
         if provisioner.find(kernel_id) is None:
             raise _unknown(kernel_id)
+        if self._before.get(kernel_id) == spec:
+            return
         self._before[kernel_id] = spec
         found = self._found.get(kernel_id)
         if found is not None and found.state != "comparing":

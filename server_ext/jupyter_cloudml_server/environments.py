@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from jupyter_cloudml.clock import Clock
@@ -46,6 +47,15 @@ class EnvironmentCalls:
         return await self._local.run(
             lambda: [{"name": name, "title": images.get(name).title} for name in images.names()]
         )
+
+    async def near(self, folder: Path, root: Path) -> list[JSON]:
+        """Return the files in a folder, and in those above it up to `root`, that an environment can be built from."""
+        found = await self._local.run(sources.near, folder, root)
+        return [{"source": each.text, "kind": each.kind.value, "name": each.name} for each in found]
+
+    async def log(self, machine: str, name: str) -> str:
+        """Return what was said in the last build under a name. Raises NotFound for the machine."""
+        return await self._local.run(self._environments.log, machine, name)
 
     async def all(self, machine: str) -> list[JSON]:
         """Return the environments of a machine, the last used first. Raises why it cannot be reached."""

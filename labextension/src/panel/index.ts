@@ -12,7 +12,7 @@ import { addCodeCommands } from '../code/commands';
 import { CodeModel } from '../code/model';
 import { machinesIcon } from '../icons';
 import { ICloudMLSettings } from '../settings';
-import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook } from '../tokens';
+import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook, IDrift } from '../tokens';
 import { MachinesSection } from './machines';
 import { RowMenu } from './menu';
 import { NotebookSection } from './notebook';
@@ -23,12 +23,13 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
   description: 'Adds the CloudML side panel.',
   autoStart: true,
   requires: [ICloudML, ICloudMLSettings],
-  optional: [ICurrentNotebook, ILabShell, ILayoutRestorer, ICommandPalette, ITranslator],
+  optional: [ICurrentNotebook, IDrift, ILabShell, ILayoutRestorer, ICommandPalette, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     model: ICloudML,
     settings: ICloudMLSettings,
     notebook: ICurrentNotebook | null,
+    drift: IDrift | null,
     shell: ILabShell | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
@@ -42,7 +43,7 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     panel.disposed.connect(() => menu.dispose());
     if (notebook) {
       const code = new CodeModel(model, files => askLarge(files, trans));
-      const props = { model, notebook, code, settings, commands, trans };
+      const props = { model, notebook, code, drift, settings, commands, trans };
       panel.addSection(new NotebookSection(props));
       addCodeCommands(code, commands, palette, trans);
     }

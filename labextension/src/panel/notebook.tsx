@@ -5,6 +5,7 @@ import * as React from 'react';
 
 import { CodeFollower } from '../code/follow';
 import { CodeSection } from '../code/section';
+import { DriftSection } from '../drift/section';
 import { GaugesModel } from '../gauges';
 import { IPlace } from '../notebook/place';
 import { StateIcon, placeWord } from '../presentation';
@@ -62,7 +63,7 @@ export class NotebookSection extends ReactWidget {
   }
 
   private _renderPlace(name: string, place: IPlace): JSX.Element {
-    const { code, commands, model, settings, trans } = this._props;
+    const { code, commands, drift, model, settings, trans } = this._props;
     const label = model.machine(place.machine)?.label ?? place.machine;
     return (
       <div className="jp-cloudml-place" data-state={place.state}>
@@ -114,6 +115,15 @@ export class NotebookSection extends ReactWidget {
             code={code}
             label={label ?? code.of.machine}
             now={() => model.now()}
+            trans={trans}
+          />
+        )}
+        {drift && place.kernelId && place.state === 'running' && (
+          <DriftSection
+            drift={drift}
+            kernelId={place.kernelId}
+            label={label ?? ''}
+            makeEqual={() => void commands.execute(CommandIDs.makeEqual)}
             trans={trans}
           />
         )}

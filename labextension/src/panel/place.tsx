@@ -8,13 +8,14 @@ import { IPlace } from '../notebook/place';
 import { Elapsed } from '../presentation';
 import { ICloudMLSettings } from '../settings';
 import { duration, hardware, stepText } from '../text';
-import { CommandIDs, ICloudML, ICurrentNotebook } from '../tokens';
+import { CommandIDs, ICloudML, ICurrentNotebook, IDrift } from '../tokens';
 
 /** What the section about the notebook in front needs. */
 export interface ISectionProps {
   readonly model: ICloudML;
   readonly notebook: ICurrentNotebook;
   readonly code: CodeModel;
+  readonly drift: IDrift | null;
   readonly settings: ICloudMLSettings;
   readonly commands: CommandRegistry;
   readonly trans: TranslationBundle;

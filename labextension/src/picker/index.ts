@@ -2,10 +2,11 @@ import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application'
 import { ICommandPalette, IToolbarWidgetRegistry } from '@jupyterlab/apputils';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { machinesIcon } from '../icons';
 import { ICloudMLSettings } from '../settings';
-import { machineSpecs } from '../specs';
+import { machineSpecs, specMachine } from '../specs';
 import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook } from '../tokens';
 import { MachineButton } from './button';
 import { IChooser, chooseMachine, confirmAndMove } from './choose';
@@ -42,7 +43,11 @@ export const pickerPlugin: JupyterFrontEndPlugin<void> = {
         args: {
           type: 'object',
           properties: {
-            name: { type: 'string', description: 'The machine to move to; asked for without it' }
+            name: { type: 'string', description: 'The machine to move to; asked for without it' },
+            spec: {
+              type: 'string',
+              description: 'The kernelspec to move to, in place of a machine'
+            }
           }
         }
       },
@@ -51,9 +56,7 @@ export const pickerPlugin: JupyterFrontEndPlugin<void> = {
         if (!panel) {
           return;
         }
-        const name = args['name'];
-        const spec =
-          typeof name === 'string' ? machineSpecs(model.specs.specs, name)[0] : undefined;
+        const spec = specAsked(args, model);
         await (spec
           ? confirmAndMove(panel, spec.name, spec.machine, chooser)
           : chooseMachine(panel, chooser));
@@ -74,3 +77,16 @@ export const pickerPlugin: JupyterFrontEndPlugin<void> = {
     });
   }
 };
+
+/** The kernelspec that a caller named, or that of the machine; undefined where somebody has to choose. */
+function specAsked(
+  args: ReadonlyPartialJSONObject,
+  model: ICloudML
+): { name: string; machine: string } | undefined {
+  const { name, spec } = args;
+  if (typeof spec === 'string') {
+    const machine = specMachine(model.specs.specs?.kernelspecs[spec]);
+    return machine === null ? undefined : { name: spec, machine };
+  }
+  return typeof name === 'string' ? machineSpecs(model.specs.specs, name)[0] : undefined;
+}

@@ -30,6 +30,8 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (rf"/machines/{_ONE}/processes", machines.ProcessesHandler),
     (rf"/machines/{_ONE}/environments", environments.EnvironmentsHandler),
     (rf"/machines/{_ONE}/environments/{_ONE}", environments.EnvironmentHandler),
+    (rf"/machines/{_ONE}/environments/{_ONE}/log", environments.EnvironmentLogHandler),
+    (r"/environments/sources", environments.SourcesHandler),
     (rf"/machines/{_ONE}/drift", environments.DriftHandler),
     (r"/images", environments.ImagesHandler),
     (rf"/machines/{_ONE}/datasets", datasets.DatasetsHandler),

@@ -7,6 +7,7 @@ from tornado import web
 
 from jupyter_cloudml.link.command import check_name
 from jupyter_cloudml_server.handlers.base import CloudMLHandler
+from jupyter_cloudml_server.handlers.workspaces import WorkspaceHandlerBase
 
 
 class ImagesHandler(CloudMLHandler):
@@ -17,6 +18,30 @@ class ImagesHandler(CloudMLHandler):
     async def get(self) -> None:
         """List the environments that come with the project."""
         self.answer({"images": await self.core.environments.images()})
+
+
+class SourcesHandler(WorkspaceHandlerBase):
+    """``environments/sources``"""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """List the files beside a notebook, and above, that an environment can be built from."""
+        folder = self.folder_of(self.get_query_argument("path", strip=False))
+        root = self.folder_of("")
+        self.answer({"sources": await self.core.environments.near(folder, root)})
+
+
+class EnvironmentLogHandler(CloudMLHandler):
+    """``machines/{name}/environments/{environment}/log``"""
+
+    @web.authenticated
+    @authorized
+    async def get(self, name: str, environment: str) -> None:
+        """Return what was said in its last build."""
+        name = self.machine_name(name)
+        check_name("environment", environment)
+        self.answer({"log": await self.core.environments.log(name, environment)})
 
 
 class EnvironmentsHandler(CloudMLHandler):

@@ -3,19 +3,22 @@ import { PathExt } from '@jupyterlab/coreutils';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { ServiceManager } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
-import * as React from 'react';
 
 import { CloudMLError } from '../api';
 import { syncFirst } from '../code/first';
 import { connectMachine } from '../connect';
 import { titledDialog } from '../dialogs';
+import { specOf } from '../environments/build';
+import { EnvironmentChoice } from '../environments/choice';
 import { ICloudMLSettings } from '../settings';
-import { LOCAL } from '../specs';
-import { errorText } from '../text';
+import { specMachine } from '../specs';
+import { errorText, stepText } from '../text';
 import { ICloudML, ICurrentNotebook } from '../tokens';
+import { IBuilt } from '../types';
 import { moveNotebook } from './move';
 import { IOption } from './options';
 import { Picker } from './picker';
+import { MoveQuestion } from './question';
 
 export interface IChooser {
   readonly model: ICloudML;
@@ -66,54 +69,38 @@ export async function confirmAndMove(
   const name = PathExt.basename(panel.context.path);
   const label = model.machine(machine)?.label ?? machine;
   let stopOld = settings.stopOldKernel;
-  if (settings.confirmMove && panel.sessionContext.session?.kernel) {
-    const result = await titledDialog<unknown>({
+  let environment: EnvironmentChoice = { spec };
+  const kernel = panel.sessionContext.session?.kernel;
+  if (settings.confirmMove && kernel) {
+    const from = specMachine(model.specs.specs?.kernelspecs[kernel.name]);
+    const before = from === null ? kernel.name : null;
+    const path = panel.context.localPath;
+    const question = { path, spec, machine, label, before };
+    const dialog = titledDialog<EnvironmentChoice>({
       title: trans.__('Move %1 to %2?', name, label),
-      body: <Consequences chooser={chooser} machine={machine} label={label} />,
+      body: new MoveQuestion(question, model, settings, trans),
       checkbox: {
         label: trans.__('Stop the old kernel'),
         caption: trans.__('Otherwise it goes on; open it again from the list of running kernels.'),
         checked: stopOld
       },
-      buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Move') })]
-    }).launch();
+      buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Move') })],
+      focusNodeSelector: '.jp-Dialog-footer .jp-mod-accept'
+    });
+    dialog.addClass('jp-cloudml-dialog');
+    const result = await dialog.launch();
     if (!result.button.accept) {
       return;
     }
     stopOld = result.isChecked === true;
+    environment = result.value ?? environment;
   }
-  await move(panel, spec, machine, stopOld, chooser);
-}
-
-function Consequences(props: {
-  readonly chooser: IChooser;
-  readonly machine: string;
-  readonly label: string;
-}): JSX.Element {
-  const { model, settings, trans } = props.chooser;
-  const machine = model.machine(props.machine);
-  return (
-    <div className="jp-cloudml-consequences">
-      <p>
-        {trans.__('A new kernel starts on %1. Variables stay behind in the old one.', props.label)}{' '}
-        {settings.syncCode && props.machine !== LOCAL
-          ? trans.__('The code in its folder is sent there first; other files stay where they are.')
-          : trans.__('Files stay where they are.')}
-      </p>
-      {machine && machine.state !== 'running' && (
-        <p>
-          {machine.state === 'unreachable'
-            ? trans.__('%1 is unreachable now: %2', props.label, machine.cause ?? '')
-            : trans.__('%1 is not connected: connecting comes first.', props.label)}
-        </p>
-      )}
-    </div>
-  );
+  await move(panel, environment, machine, stopOld, chooser);
 }
 
 async function move(
   panel: NotebookPanel,
-  spec: string,
+  environment: EnvironmentChoice,
   machine: string,
   stopOld: boolean,
   chooser: IChooser
@@ -144,6 +131,7 @@ async function move(
   };
   try {
     await connectMachine(machine, model, offerCancel(trans.__('connecting')));
+    const spec = await specIn(environment, machine, model, offerCancel, trans);
     if (chooser.settings.syncCode) {
       const onBegun = offerCancel(trans.__('sending its code'));
       const of = { path: panel.context.localPath, machine };
@@ -170,5 +158,35 @@ async function move(
     if (!place.isDisposed) {
       place.setMoving(null);
     }
+  }
+}
+
+/** The kernelspec of an environment, which is built first where it is not there. */
+async function specIn(
+  environment: EnvironmentChoice,
+  machine: string,
+  model: ICloudML,
+  offerCancel: (doing: string) => (cancel: () => void) => void,
+  trans: TranslationBundle
+): Promise<string> {
+  if ('spec' in environment) {
+    return environment.spec;
+  }
+  const { id } = await model.client.buildEnvironment(machine, environment.build);
+  const operation = model.watch(id);
+  const cancel = () => void operation.cancel().catch(() => undefined);
+  offerCancel(trans.__('building its environment'))(cancel);
+  operation.changed.connect(() => {
+    const { state, step } = operation.value ?? {};
+    if (step && state === 'running') {
+      offerCancel(stepText(trans, step))(cancel);
+    }
+  });
+  try {
+    const built = (await operation.ended).result as IBuilt;
+    await model.specs.refreshSpecs();
+    return specOf(built, machine, model);
+  } finally {
+    operation.dispose();
   }
 }
