@@ -5,8 +5,10 @@ from __future__ import annotations
 from jupyter_cloudml.jobs import schedule
 from jupyter_cloudml.jobs.model import JobSpec, Trigger
 from jupyter_cloudml.store.jobs import Definition
-from jupyter_cloudml.store.jobs_firing import Firing
+from jupyter_cloudml.store.jobs_firing import Fire, Firing
 from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord
+
+_HOUR_MS = 3_600_000
 
 
 def definition(spec: JobSpec, now_ms: int) -> Definition:
@@ -61,3 +63,9 @@ def _record(trigger: Trigger, now_ms: int) -> TriggerRecord:
         config=trigger.to_dict(),
         next_due_ms=schedule.next_after(trigger, now_ms),
     )
+
+
+def unusable(record: TriggerRecord, now_ms: int, error: Exception) -> Firing:
+    """Return what a trigger makes that cannot be read: a skipped run that says why, and a new try in an hour."""
+    due_ms = now_ms if record.next_due_ms is None else record.next_due_ms
+    return Firing([Fire(due_ms, f"the trigger cannot be used: {error}")], now_ms + _HOUR_MS)

@@ -34,15 +34,17 @@ from jupyter_cloudml.store.jobs_room import candidates, machine_of
 
 _LOCK = 0x636D6C636C61  # "cmlcla": servers count what runs and claim one after another (PostgreSQL)
 
+NEVER = "never"  # an attempt of which is known that its process was never started
 INTENDED = "intended"  # an attempt whose process has a name and was perhaps never started
 
 
 @dataclass(frozen=True)
 class Move:
-    """A run that goes from the state in which it was seen to another; fields that are None stay."""
+    """A run that goes from the state in which it was seen to another, by way of others; fields that are None stay."""
 
     run: RunRecord
     state: str
+    via: tuple[str, ...] = ()
     reason: str | None = None
     not_before_ms: int | None = None
     attempt_state: str | None = None
@@ -167,7 +169,8 @@ class ClaimRepository:
                     run.id, n, taken.fence, server_id, machine, name(run, n), INTENDED
                 )
                 connection.execute(insert(tables.attempt).values(_attempt_values(attempt)))
-                claims.append(Claim(taken, attempt, job_name, spec))
+                failed_starts = _failed_starts(connection, taken) if n > 1 else 0
+                claims.append(Claim(taken, attempt, job_name, spec, failed_starts))
                 told.append(announce(connection, taken, at_ms))
             return claims, told
 
@@ -226,6 +229,13 @@ def _change(connection: Connection, run: RunRecord, **values: object) -> RunReco
 
 
 def _move(connection: Connection, move: Move, at_ms: int) -> Moved:
+    before: list[Event] = []
+    for state in move.via:
+        passed = _move(connection, Move(move.run, state), at_ms)
+        if passed.run is None:
+            return passed
+        before += passed.events
+        move = replace(move, run=passed.run)
     if move.state in (QUEUED, RETRY_WAIT) and _is_to_end(connection, move.run):
         move = replace(move, state=CANCELLED, reason="cancelled")
     values: dict[str, object] = {"state": move.state}
@@ -244,7 +254,7 @@ def _move(connection: Connection, move: Move, at_ms: int) -> Moved:
         return Moved(None)
     if move.attempt_state is not None:
         _change_attempt(connection, changed, move, at_ms)
-    told = [announce(connection, changed, at_ms)]
+    told = [*before, announce(connection, changed, at_ms)]
     if changed.state in FINAL:
         told += fire_after(connection, changed, at_ms)
     return Moved(changed, told)
@@ -262,6 +272,8 @@ def _change_attempt(connection: Connection, run: RunRecord, move: Move, at_ms: i
     if move.attempt_state == "running":
         values["started_ms"] = func.coalesce(table.c.started_ms, at_ms)
     elif move.attempt_state != INTENDED:
+        if move.attempt_state != NEVER:
+            values["started_ms"] = func.coalesce(table.c.started_ms, at_ms)
         values |= {
             "ended_ms": at_ms,
             "exit_json": None if move.exit is None else json.dumps(move.exit),
@@ -281,7 +293,14 @@ def _claim(connection: Connection, run: RunRecord, server_id: str) -> Claim:
         job.c.id == run.job_id, revision.c.job_id == job.c.id, revision.c.rev == run.job_rev
     )
     name, spec = connection.execute(query).one()
-    return Claim(run, found, name, json.loads(spec))
+    return Claim(run, found, name, json.loads(spec), _failed_starts(connection, run))
+
+
+def _failed_starts(connection: Connection, run: RunRecord) -> int:
+    """Return how many attempts of a run were never started."""
+    table = tables.attempt
+    query = select(func.count()).where(table.c.run_id == run.id, table.c.state == NEVER)
+    return connection.execute(query).scalar_one()
 
 
 def _attempt_values(attempt: AttemptRecord) -> dict[str, object]:

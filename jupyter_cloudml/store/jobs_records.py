@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 from collections.abc import Mapping
@@ -18,10 +19,12 @@ SCHEDULED, RETRY_WAIT = "scheduled", "retry_wait"
 FINAL = frozenset({"succeeded", "failed", "timed_out", CANCELLED, SKIPPED})
 OWNERLESS = FINAL | {SCHEDULED, QUEUED, RETRY_WAIT}  # nobody works on a run in these states
 
+_numbers = itertools.count()
+
 
 def new_id(at_ms: int) -> str:
-    """Return an id that nobody else makes and that sorts by time."""
-    return f"{max(at_ms, 0):012x}{secrets.token_hex(8)}"
+    """Return an id that nobody else makes and that sorts by time, and within a process by order."""
+    return f"{max(at_ms, 0):012x}{next(_numbers) & 0xFFFF:04x}{secrets.token_hex(6)}"
 
 
 def by_hand(job_id: str) -> str:
@@ -197,9 +200,13 @@ class AttemptRecord:
 
 @dataclass(frozen=True)
 class Claim:
-    """A run that a server works on: the run, its current attempt, the job's name and the definition of the run's revision."""
+    """A run that a server works on: the run, its current attempt, the job's name and the definition of the run's revision.
+
+    `failed_starts`: how many of its attempts were never started.
+    """
 
     run: RunRecord
     attempt: AttemptRecord
     job_name: str
     spec: Mapping[str, JSON]
+    failed_starts: int = 0

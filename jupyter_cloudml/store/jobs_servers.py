@@ -68,3 +68,8 @@ class ServerRepository:
         idle = ~select(owner).where(owner == server_id).exists()
         gone = delete(table).where(table.c.id == server_id, idle)
         self._database.write(lambda connection: connection.execute(gone))
+
+    def goodbye(self, server_id: str) -> None:
+        """Take a server out at its own word: others go on with its runs at once."""
+        gone = delete(tables.server).where(tables.server.c.id == server_id)
+        self._database.write(lambda connection: connection.execute(gone))

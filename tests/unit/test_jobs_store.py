@@ -10,12 +10,13 @@ from typing import Any
 
 import postgres
 import pytest
-from sqlalchemy import Connection, text
+from databases import empty, hurry
 from sqlalchemy import event as sa_event
+from sqlalchemy import text
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
-from jupyter_cloudml.store import Store, StoreError, tables
+from jupyter_cloudml.store import Store, StoreError
 from jupyter_cloudml.store.jobs import Definition, Edges
 from jupyter_cloudml.store.jobs_claims import Move
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
@@ -46,18 +47,14 @@ def opened(
             url = stack.enter_context(postgres.database(server, "jobs_store"))
         store = Store.open(Config(home=home, database=url))
         stack.callback(store.close)
+        hurry(store)
         yield store
 
 
 @pytest.fixture
 def store(opened: Store) -> Store:
     """The store, empty."""
-
-    def empty(connection: Connection) -> None:
-        for table in reversed(tables.metadata.sorted_tables):
-            connection.execute(table.delete())
-
-    opened.database.write(empty)
+    empty(opened)
     return opened
 
 

@@ -1,0 +1,172 @@
+"""What people ask of jobs: define, run, fill a range, cancel, pause. The scheduler does the rest."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from jupyter_cloudml.clock import Clock, SystemClock
+from jupyter_cloudml.errors import JSON, Conflict, UsageError
+from jupyter_cloudml.events import Event
+from jupyter_cloudml.jobs import schedule
+from jupyter_cloudml.jobs.definitions import definition, trigger_of
+from jupyter_cloudml.jobs.fields import Problems, refuse
+from jupyter_cloudml.jobs.model import JOB, JobSpec, Trigger, refuse_circle
+from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
+
+BACKFILL_LATER = 10  # runs of a backfill let those pass that are due now
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A trigger in words and the next times at which it fires (UTC ms)."""
+
+    words: str
+    next_ms: tuple[int, ...]
+
+
+class Jobs:
+    """Jobs of one store. `wake` makes a scheduler of this process look at once; others look within a second."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._clock = store, clock or SystemClock()
+        self._on_event, self._wake = on_event, wake
+
+    def apply(self, value: object, *, author: str = "", git_commit: str | None = None) -> JobRecord:
+        """Make or change the job that a JSON definition describes; the same again changes nothing.
+
+        Raises UsageError (bad_job with every wrong field, circle) and NotFound for a job to run after that is not there.
+        """
+        now = self._clock.now_ms()
+        wanted = definition(JobSpec.from_dict(value), now)
+        applied = self._store.jobs.apply(
+            wanted, now, author=author, git_commit=git_commit, refuse=refuse_circle
+        )
+        if applied.event is not None:
+            self._tell([applied.event])
+        return applied.record
+
+    def preview(self, trigger: Trigger, count: int = 5) -> Preview:
+        """Say when a trigger fires. Raises UsageError."""
+        times = schedule.upcoming(trigger, self._clock.now_ms(), count)
+        return Preview(schedule.describe(trigger), tuple(times))
+
+    def run(
+        self, name: str, params: Mapping[str, JSON] | None = None, *, token: str | None = None
+    ) -> RunRecord:
+        """Run a job now; said twice with one token, it runs once. Raises NotFound, UsageError for parameters that cannot be."""
+        job = self._store.jobs.get(name)
+        return self._submit(job, job.rev, params or {}, token or secrets.token_hex(8), None)
+
+    def rerun(self, run_id: str) -> RunRecord:
+        """Run again what a run that is over ran: the same definition and parameters. Raises NotFound, Conflict while it goes on."""
+        old = self._store.runs.get(run_id)
+        if old.ended_ms is None:
+            raise Conflict(
+                f"the run {run_id} is not over: it is {old.state}",
+                code="in_use",
+                hint="wait for its end, or cancel it",
+            )
+        job = self._store.jobs.get(old.job_id)
+        return self._submit(job, old.job_rev, old.params, secrets.token_hex(8), old.id)
+
+    def backfill(
+        self, name: str, from_ms: int, until_ms: int, *, trigger_key: str | None = None
+    ) -> list[RunRecord]:
+        """Make the runs of all due times of a range, both ends included; a time that had its run already gets no second one.
+
+        Returns the runs of all these times. Raises NotFound, UsageError for a job without one trigger by time and for a range that is too long.
+        """
+        job = self._store.jobs.get(name)
+        trigger = self._trigger_by_time(job, trigger_key)
+        due = schedule.between(trigger_of(trigger), from_ms, until_ms)
+        priority = job.spec.get("priority")
+        new = [
+            NewRun(
+                job_id=job.id,
+                job_rev=job.rev,
+                trigger_id=trigger.id,
+                fire_key=str(due_ms),
+                due_ms=due_ms,
+                not_before_ms=due_ms,
+                pool=job.pool,
+                priority=(priority if isinstance(priority, int) else 0) + BACKFILL_LATER,
+            )
+            for due_ms in due
+        ]
+        runs, told = self._store.runs.submit(new, self._clock.now_ms())
+        self._tell(told)
+        self._wake()
+        return runs
+
+    def cancel(self, run_id: str) -> RunRecord:
+        """Have a run end: at once where nothing runs, else as soon as its process is confirmed dead. Raises NotFound."""
+        run, told = self._store.runs.cancel(run_id, self._clock.now_ms())
+        self._tell(told)
+        self._wake()
+        return run
+
+    def pause(self, name: str, paused: bool = True) -> JobRecord:
+        """Have due times of a job skipped, or not any more. Raises NotFound."""
+        applied = self._store.jobs.pause(name, paused, self._clock.now_ms())
+        if applied.event is not None:
+            self._tell([applied.event])
+        return applied.record
+
+    def delete(self, name: str) -> None:
+        """Take a job out and end its runs; their record stays. Raises NotFound."""
+        self._tell(self._store.jobs.delete(name, self._clock.now_ms()))
+        self._wake()
+
+    def _submit(
+        self, job: JobRecord, rev: int, params: Mapping[str, JSON], key: str, parent: str | None
+    ) -> RunRecord:
+        problems: Problems = []
+        JOB.members["parameters"].kind.read(params, "parameters", problems)
+        refuse(problems, "the run cannot be made", "bad_parameters")
+        now = self._clock.now_ms()
+        priority = job.spec.get("priority")
+        new = NewRun(
+            job_id=job.id,
+            job_rev=rev,
+            trigger_id=by_hand(job.id),
+            fire_key=key,
+            due_ms=now,
+            params=params,
+            not_before_ms=now,
+            pool=job.pool,
+            priority=priority if isinstance(priority, int) else 0,
+            parent_run_id=parent,
+        )
+        (run,), told = self._store.runs.submit([new], now)
+        self._tell(told)
+        self._wake()
+        return run
+
+    def _trigger_by_time(self, job: JobRecord, key: str | None) -> TriggerRecord:
+        found = [
+            each
+            for each in self._store.jobs.triggers(job.id)
+            if each.up_job_id is None and key in (None, each.id.partition(":")[2])
+        ]
+        if len(found) != 1:
+            which = ", ".join(each.id.partition(":")[2] for each in found)
+            raise UsageError(
+                f"the job {job.name!r} has {len(found) or 'no'} such triggers by time",
+                code="which_trigger",
+                hint=f"name one of {which}" if found else "give it a trigger by time first",
+            )
+        return found[0]
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._on_event(event)

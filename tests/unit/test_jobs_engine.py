@@ -1,0 +1,708 @@
+"""The scheduler, with a clock that the test moves and attempts that do what the test says. One thread, so that nothing is left to chance."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor as Pool
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from databases import empty, hurry
+
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import Conflict, LinkDown, NotFound, UsageError
+from jupyter_cloudml.jobs.engine import Engine, Settings
+from jupyter_cloudml.jobs.executor import Exit, NotStarted, Observation, Order, Phase
+from jupyter_cloudml.jobs.model import RetryPolicy, Trigger
+from jupyter_cloudml.jobs.presence import Presence, own_boot_id
+from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.jobs.states import State, may_follow
+from jupyter_cloudml.jobs.verdict import Seen, of_end, of_failed_start
+from jupyter_cloudml.store import Store, tables
+from jupyter_cloudml.store.jobs_records import RunRecord
+from jupyter_cloudml.store.jobs_servers import ServerRecord
+
+MINUTE, DAY = 60_000, 86_400_000
+BEGIN = 1_767_225_600_000  # 2026-01-01T00:00Z
+SETTINGS = Settings(lease_s=30, heartbeat_s=10, lost_s=60)
+GOOD = Exit("succeeded")
+
+
+class ManualClock:
+    """Stands still until it is moved; `set` moves the wall clock alone."""
+
+    def __init__(self) -> None:
+        self.wall, self.mono = BEGIN, 1000.0
+
+    def now_ms(self) -> int:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def go(self, seconds: float) -> None:
+        self.wall += int(seconds * 1000)
+        self.mono += seconds
+
+    def set(self, ms: int) -> None:
+        self.wall += ms
+
+
+class Inline(Pool):
+    """Does at once what it is given."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Scripted:
+    """The machines of a test: it says what becomes of each process. Several engines can share it, as they share machines."""
+
+    fence_s: float | None = None
+
+    def __init__(self) -> None:
+        self.started: list[Order] = []
+        self.now: dict[str, Observation] = {}
+        self.asked_to_end: list[str] = []
+        self.forgotten: list[str] = []
+        self.refuse: Callable[[Order], Exception | None] = lambda order: None
+        self.revoked: set[str] = set()
+        self.unreachable = False
+
+    def start(self, order: Order) -> None:
+        if (error := self.refuse(order)) is not None:
+            raise error
+        if order.name in self.revoked:
+            raise NotStarted("it was given up", again=True)
+        if order.name not in self.now:
+            self.started.append(order)
+            self.now[order.name] = Observation(Phase.RUNNING)
+
+    def observe(self, orders: Sequence[Order]) -> Mapping[str, Observation]:
+        if self.unreachable:
+            return {}
+        return {each.name: self.now.get(each.name, Observation(Phase.NEVER)) for each in orders}
+
+    def settle(self, order: Order) -> Observation:
+        if self.unreachable:
+            raise LinkDown("no link")
+        if order.name not in self.now:
+            self.revoked.add(order.name)
+            return Observation(Phase.NEVER)
+        return self.now[order.name]
+
+    def cancel(self, order: Order) -> None:
+        self.asked_to_end.append(order.name)
+
+    def forget(self, order: Order) -> None:
+        self.forgotten.append(order.name)
+
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def end(self, run: RunRecord, exit_: Exit = GOOD, attempt: int | None = None) -> None:
+        name = f"run-{run.id}-{attempt or run.attempts}"
+        assert name in self.now, f"{name} was not started"
+        self.now[name] = Observation(Phase.ENDED, exit=exit_)
+
+
+class World:
+    """A store, a clock, machines, and as many servers as a test wants."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.clock, self.machines = store, ManualClock(), Scripted()
+        self.jobs = Jobs(store, clock=self.clock)
+        self.one = self.server()
+
+    def server(self, **settings: Any) -> Engine:
+        return Engine(
+            self.store,
+            self.machines,
+            clock=self.clock,
+            settings=replace(SETTINGS, **settings),
+            pool=Inline(),
+        )
+
+    def job(self, name: str = "nightly", *triggers: dict[str, Any], **more: Any) -> str:
+        self.jobs.apply({"name": name, "notebook": "a.ipynb", "triggers": list(triggers)} | more)
+        return name
+
+    def runs(self, name: str = "nightly") -> list[RunRecord]:
+        """Return the job's runs, oldest first."""
+        return self.store.runs.page(job_id=self.store.jobs.get(name).id, limit=1000)[::-1]
+
+    def states(self, name: str = "nightly") -> list[str]:
+        return [run.state for run in self.runs(name)]
+
+    def tick(self, seconds: float = 0, *engines: Engine) -> None:
+        """Let time pass, then let each server look three times: a look sees what the one before has begun."""
+        self.clock.go(seconds)
+        for _ in range(3):
+            for engine in engines or (self.one,):
+                engine.tick()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    store = Store.open(Config(home=tmp_path_factory.mktemp("engine")))
+    hurry(store)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def world(opened: Store) -> World:
+    empty(opened)
+    return World(opened)
+
+
+EVERY_MINUTE = {"cron": "* * * * *"}
+
+
+class TestDue:
+    def test_a_due_time_is_run_once_and_ends_as_it_ends(self, world: World) -> None:
+        world.job("nightly", EVERY_MINUTE, parameters={"a": 1, "b": 2}, machine="box-2")
+        world.tick(59)
+        assert world.runs() == []
+        world.tick(1)
+        (run,) = world.runs()
+        assert (run.state, run.due_ms, run.started_ms) == (
+            "running",
+            BEGIN + MINUTE,
+            world.clock.wall,
+        )
+        (order,) = world.machines.started
+        assert (order.machine, order.params, order.attempt) == ("box-2", {"a": 1, "b": 2}, 1)
+        assert order.environ == {"CLOUDML_RUN_ID": run.id, "CLOUDML_ATTEMPT": "1"}
+        world.machines.end(run)
+        world.tick(5)
+        assert world.states() == ["succeeded"]
+        assert world.machines.forgotten == [order.name]
+        assert world.store.runs.attempts(run.id)[0].state == "succeeded"
+
+    def test_each_state_that_was_told_may_follow_the_one_before(self, world: World) -> None:
+        world.job(retry={"count": 1, "delay_s": 5})
+        run = world.jobs.run("nightly")
+        world.tick()
+        world.machines.end(world.runs()[0], Exit("failed"))
+        world.tick(1)
+        world.tick(6)
+        world.machines.end(world.runs()[0])
+        world.tick(1)
+        told = [State(each.state) for each in world.store.events.since(0) if each.name == run.id]
+        assert [state.value for state in told] == [
+            "queued", "claimed", "provisioning", "running", "retry_wait", "queued", "claimed", "provisioning", "running", "succeeded",
+        ]  # fmt: skip
+        assert all(may_follow(before, after) for before, after in itertools.pairwise(told))
+
+    def test_it_says_when_it_wants_to_look_again(self, world: World) -> None:
+        assert world.one.tick() == SETTINGS.poll_s
+        world.clock.go(0)
+        world.job("nightly", {"every": "1m"})
+        world.clock.go(59.75)
+        assert world.one.tick() == pytest.approx(0.25)
+        world.clock.go(0.25)
+        assert world.one.tick() == 0, "the next due time is another one now"
+
+    def test_what_was_missed_is_recorded_and_the_last_one_run(self, world: World) -> None:
+        world.job("nightly", EVERY_MINUTE)
+        world.tick(10 * 60 + 30)
+        skipped, run = world.runs()
+        assert (skipped.state, run.state) == ("skipped", "running")
+        assert skipped.reason is not None and "9 due times" in skipped.reason
+
+    def test_a_clock_that_jumps_a_year_and_back_makes_one_run_and_silences_nothing(
+        self, world: World
+    ) -> None:
+        world.job("nightly", EVERY_MINUTE, overlap="allow")
+        world.tick()
+        world.clock.set(365 * DAY)
+        world.tick()
+        assert world.states() == ["skipped", "running"]
+        world.clock.set(-365 * DAY)
+        world.tick()
+        assert len(world.runs()) == 2
+        world.tick(60)
+        assert len(world.runs()) == 2, "that minute is recorded: it counted as missed"
+        world.tick(60)
+        assert sorted(world.states()) == ["running", "running", "skipped"]
+
+    def test_a_clock_that_is_set_back_an_hour_repeats_nothing(self, world: World) -> None:
+        world.job("nightly", {"cron": "*/10 * * * *"}, overlap="allow")
+        for _ in range(6):
+            world.tick(600)
+        keys = [run.fire_key for run in world.runs()]
+        assert len(keys) == 6
+        world.clock.set(-3_600_000)
+        for _ in range(6):
+            world.tick(600)
+        assert [run.fire_key for run in world.runs()] == keys
+        world.tick(600)
+        assert len(world.runs()) == 7
+
+    def test_a_clock_that_stands_still_stops_no_run(self, world: World) -> None:
+        world.job()
+        world.jobs.run("nightly")
+        two = world.server()
+        for _ in range(10):
+            world.clock.mono += 10
+            world.one.tick()
+            two.tick()
+        (run,) = world.runs()
+        assert (run.state, run.fence, len(world.machines.started)) == ("running", 1, 1)
+
+    def test_a_paused_job_skips_and_goes_on(self, world: World) -> None:
+        world.job("nightly", EVERY_MINUTE)
+        world.jobs.pause("nightly")
+        world.tick(60)
+        world.jobs.pause("nightly", False)
+        world.tick(60)
+        assert [(run.state, run.reason) for run in world.runs()] == [
+            ("skipped", "the job is paused"),
+            ("running", None),
+        ]
+
+    def test_a_trigger_that_cannot_be_used_stops_no_other(self, world: World) -> None:
+        world.job("good", EVERY_MINUTE)
+        world.job("bad", EVERY_MINUTE)
+        job = world.store.jobs.get("bad")
+        broken = tables.trigger.update().where(tables.trigger.c.job_id == job.id)
+        world.store.database.write(
+            lambda connection: connection.execute(
+                broken.values(config_json='{"cron":"* * * * *","tz":"Gone/Zone"}')
+            )
+        )
+        world.tick(60)
+        assert world.states("good") == ["running"]
+        (run,) = world.runs("bad")
+        assert run.state == "skipped" and run.reason is not None and "Gone/Zone" in run.reason
+
+    def test_jobs_run_after_each_other(self, world: World) -> None:
+        world.job("load")
+        world.job("train", {"after": "load"})
+        world.job("alarm", {"after": "load", "on": "failure"})
+        with pytest.raises(UsageError, match="for ever"):
+            world.job("load", {"after": "train"})
+        run = world.jobs.run("load")
+        world.tick()
+        world.machines.end(world.runs("load")[0])
+        world.tick(1)
+        assert (world.states("train"), world.states("alarm")) == (["running"], [])
+        assert world.store.runs.ups(world.runs("train")[0].id) == [run.id]
+
+
+class TestEnds:
+    def begun(self, world: World, **more: Any) -> RunRecord:
+        world.job(**more)
+        world.jobs.run("nightly")
+        world.tick()
+        return world.runs()[0]
+
+    def test_a_failure_says_why(self, world: World) -> None:
+        run = self.begun(world)
+        world.machines.end(
+            run, Exit("failed", "error", "ValueError", "ValueError: no rows", 12_000)
+        )
+        world.tick(1)
+        (run,) = world.runs()
+        assert (run.state, run.reason) == ("failed", "ValueError: no rows")
+        (attempt,) = world.store.runs.attempts(run.id)
+        assert attempt.exit == {
+            "outcome": "failed",
+            "cause": "error",
+            "exception": "ValueError",
+            "message": "ValueError: no rows",
+        }
+        assert attempt.cost_micros == 12_000
+
+    def test_retries_wait_longer_each_time_and_end(self, world: World) -> None:
+        run = self.begun(world, retry={"count": 2, "delay_s": 10, "factor": 3})
+        for delay in (10, 30):
+            world.machines.end(world.runs()[0], Exit("failed"))
+            world.tick(1)
+            assert world.states() == ["retry_wait"]
+            world.tick(delay - 2)
+            assert world.states() == ["retry_wait"]
+            world.tick(3)
+            assert world.states() == ["running"]
+        world.machines.end(world.runs()[0], Exit("failed"))
+        world.tick(1)
+        assert world.states() == ["failed"]
+        assert [each.state for each in world.store.runs.attempts(run.id)] == ["failed"] * 3
+        assert len({order.name for order in world.machines.started}) == 3
+
+    def test_a_run_that_takes_too_long_is_ended_and_called_so(self, world: World) -> None:
+        run = self.begun(world, timeout_s=60)
+        name = f"run-{run.id}-1"
+        world.machines.now[name] = Observation(Phase.RUNNING, age_s=59)
+        world.tick(1)
+        assert world.machines.asked_to_end == []
+        world.machines.now[name] = Observation(Phase.RUNNING, age_s=60)
+        world.tick(1)
+        world.tick(1)
+        assert world.machines.asked_to_end == [name]
+        assert world.states() == ["running"], "until its process is dead"
+        world.machines.end(run, Exit("failed", "error", message="killed"))
+        world.tick(1)
+        (run,) = world.runs()
+        assert (run.state, run.reason) == ("timed_out", "it took longer than 60 s")
+
+    def test_a_clock_that_jumps_times_nothing_out(self, world: World) -> None:
+        self.begun(world, timeout_s=60)
+        world.clock.set(DAY)
+        world.tick(1)
+        assert world.machines.asked_to_end == []
+
+    def test_a_cancelled_run_is_cancelled_when_its_process_is_dead(self, world: World) -> None:
+        run = self.begun(world, retry={"count": 5})
+        world.jobs.cancel(run.id)
+        world.tick(1)
+        assert (world.states(), len(world.machines.asked_to_end)) == (["running"], 1)
+        world.tick(1)
+        assert len(world.machines.asked_to_end) == 1
+        world.tick(SETTINGS.end_again_s)
+        assert len(world.machines.asked_to_end) == 2, "it is asked again"
+        world.machines.end(run, Exit("failed"))
+        world.tick(1)
+        assert world.states() == ["cancelled"]
+        world.tick(3600)
+        assert len(world.machines.started) == 1
+
+    def test_what_ended_well_before_it_was_cancelled_has_succeeded(self, world: World) -> None:
+        run = self.begun(world)
+        world.jobs.cancel(run.id)
+        world.machines.end(run)
+        world.tick(1)
+        assert world.states() == ["succeeded"]
+
+    def test_nothing_is_begun_of_a_job_that_was_deleted(self, world: World) -> None:
+        world.job("nightly", EVERY_MINUTE)
+        world.jobs.run("nightly")
+        world.jobs.delete("nightly")
+        world.tick(300)
+        assert world.machines.started == []
+
+    def test_a_run_can_be_run_again_when_it_is_over(self, world: World) -> None:
+        run = self.begun(world)
+        with pytest.raises(Conflict):
+            world.jobs.rerun(run.id)
+        world.machines.end(run, Exit("failed"))
+        world.tick(1)
+        again = world.jobs.rerun(run.id)
+        assert (again.parent_run_id, again.job_rev) == (run.id, run.job_rev)
+        world.tick()
+        assert world.states() == ["failed", "running"]
+
+
+class TestStarts:
+    def test_one_that_cannot_be_fails_and_says_why(self, world: World) -> None:
+        world.machines.refuse = lambda order: NotStarted(
+            "there is no notebook a.ipynb", hint="see the path", code="no_notebook"
+        )
+        world.job()
+        world.jobs.run("nightly")
+        world.tick()
+        (run,) = world.runs()
+        assert (run.state, run.reason) == ("failed", "there is no notebook a.ipynb")
+
+    def test_one_that_may_pass_is_tried_again_and_uses_up_no_retry(self, world: World) -> None:
+        down = True
+        world.machines.refuse = lambda order: (
+            NotStarted("no link to local", again=True) if down else None
+        )
+        world.job()
+        world.jobs.run("nightly")
+        for _ in range(5):
+            world.tick(400)
+        (run,) = world.runs()
+        assert run.state == "retry_wait" and run.attempts >= 4
+        down = False
+        world.tick(400)
+        world.machines.end(world.runs()[0])
+        world.tick(1)
+        assert world.states() == ["succeeded"]
+        states = [each.state for each in world.store.runs.attempts(run.id)]
+        assert states == ["never"] * (len(states) - 1) + ["succeeded"]
+
+    @pytest.mark.parametrize("ran", [True, False])
+    def test_one_whose_answer_was_lost_is_looked_for(self, world: World, ran: bool) -> None:
+        def cut(order: Order) -> Exception | None:
+            world.machines.refuse = lambda order: None
+            if ran:
+                world.machines.start(order)
+            return LinkDown("the link was cut")
+
+        world.machines.refuse = cut
+        world.job()
+        world.jobs.run("nightly")
+        world.tick()
+        world.tick(2)
+        assert world.states() == ["running"]
+        assert len(world.machines.started) == 1
+        assert world.runs()[0].attempts == (1 if ran else 2)
+
+
+class TestServers:
+    def begun(self, world: World, **more: Any) -> RunRecord:
+        world.job(**more)
+        world.jobs.run("nightly")
+        world.tick()
+        assert world.states() == ["running"]
+        return world.runs()[0]
+
+    def test_a_dead_server_is_succeeded_within_its_lease_and_the_process_goes_on(
+        self, world: World
+    ) -> None:
+        run = self.begun(world)
+        two = world.server()
+        world.tick(10, two)
+        world.tick(25, two)
+        assert world.runs()[0].owner == world.one.id
+        world.tick(10, two)
+        (taken,) = world.runs()
+        assert (taken.state, taken.owner, taken.fence, taken.attempts) == ("running", two.id, 2, 1)
+        assert len(world.machines.started) == 1
+        world.machines.end(run)
+        world.tick(1, two)
+        assert world.states() == ["succeeded"]
+        world.tick(10, two)
+        assert [server.id for server in world.store.servers.list()] == [two.id]
+
+    def test_one_that_was_taken_for_dead_changes_nothing_and_goes_on_with_others(
+        self, world: World
+    ) -> None:
+        run = self.begun(world)
+        two = world.server()
+        for seconds in (1, 20, 20):
+            world.tick(seconds, two)
+        world.machines.end(run, Exit("failed"))
+        world.one.tick()
+        assert world.states() == ["running"], "its word does not count any more"
+        world.jobs.run("nightly")
+        world.tick(1, two, world.one)
+        assert world.states()[0] == "failed"
+        assert len(world.machines.started) == 2
+
+    def test_what_was_claimed_and_never_started_is_started_once(self, world: World) -> None:
+        world.job()
+        world.jobs.run("nightly")
+        dead = world.server()
+        dead._workers.start = lambda order: None  # type: ignore[method-assign]  # killed just before
+        dead.tick()
+        assert world.states() == ["claimed"]
+        for seconds in (1, 31, 1, 1):
+            world.tick(seconds)
+        (run,) = world.runs()
+        assert (run.state, run.attempts) == ("running", 2)
+        assert [each.state for each in world.store.runs.attempts(run.id)] == ["never", "running"]
+        (order,) = world.machines.started
+        with pytest.raises(NotStarted):
+            world.machines.start(replace(order, name=f"run-{run.id}-1"))
+
+    def test_a_process_that_is_gone_is_a_failure_and_by_default_no_second_attempt(
+        self, world: World
+    ) -> None:
+        run = self.begun(world)
+        world.machines.now[f"run-{run.id}-1"] = Observation(Phase.GONE)
+        world.tick(1)
+        (run,) = world.runs()
+        assert (run.state, run.reason) == ("failed", "its process ended and left no result")
+        assert world.store.runs.attempts(run.id)[0].state == "lost"
+
+    def test_while_the_machine_is_silent_there_is_no_second_attempt(self, world: World) -> None:
+        run = self.begun(world, retry={"count": 3, "delay_s": 1})
+        world.machines.unreachable = True
+        for _ in range(20):
+            world.tick(60)
+        assert (world.states(), len(world.machines.started)) == (["lost"], 1)
+        world.jobs.cancel(run.id)
+        world.tick(60)
+        assert world.states() == ["lost"], "nobody knows that it is dead"
+        world.machines.unreachable = False
+        world.tick(10)
+        assert world.states() == ["running"]
+        world.machines.end(run, Exit("cancelled"))
+        world.tick(1)
+        assert world.states() == ["cancelled"]
+
+    def test_a_runner_that_has_ended_by_itself_is_followed_by_another_attempt(
+        self, world: World
+    ) -> None:
+        self.begun(world, retry={"count": 1, "delay_s": 1})
+        world.machines.fence_s = 300.0
+        world.machines.unreachable = True
+        world.tick(1)
+        world.tick(299)
+        assert len(world.machines.started) == 1
+        world.tick(2)
+        world.machines.unreachable = False
+        world.tick(2)
+        assert (world.states(), len(world.machines.started)) == (["running"], 2)
+
+    def test_one_that_stops_hands_over_at_once(self, world: World) -> None:
+        self.begun(world)
+        world.one.stop()
+        two = world.server()
+        world.tick(0, two)
+        (run,) = world.runs()
+        assert (run.state, run.owner, run.fence) == ("running", two.id, 2)
+        assert len(world.machines.started) == 1
+
+    def test_a_server_that_lost_its_lease_starts_nothing(self, world: World) -> None:
+        world.job()
+        world.one.tick()
+        world.jobs.run("nightly")
+        world.clock.go(31)
+        order = Order("x", "r", 1, 1, "local", "nightly", {})
+        world.one._workers.start(order)
+        assert world.machines.started == []
+
+    def test_no_more_than_its_capacity(self, world: World) -> None:
+        small = world.server(capacity=3)
+        world.job(overlap="allow")
+        for _ in range(5):
+            world.jobs.run("nightly")
+        world.tick(0, small)
+        assert world.states().count("running") == 3
+        world.machines.end(world.runs()[0])
+        world.tick(1, small)
+        assert world.states().count("running") == 3
+
+
+class TestPresence:
+    def row(self, **more: Any) -> ServerRecord:
+        values: dict[str, Any] = {
+            "id": "two",
+            "host": "elsewhere",
+            "pid": 1,
+            "boot_id": "b",
+            "heartbeat_ms": 5,
+            "version": "",
+        }
+        return ServerRecord(**(values | more))
+
+    def test_only_a_heartbeat_that_does_not_change_for_a_lease_is_a_death(self) -> None:
+        presence = Presence("one", 30)
+        assert presence.dead([self.row()], {"two"}, 0) == set()
+        assert presence.dead([self.row(heartbeat_ms=4)], {"two"}, 29) == set()
+        assert presence.dead([self.row(heartbeat_ms=4)], {"two"}, 58) == set()
+        assert presence.dead([self.row(heartbeat_ms=4)], {"two"}, 59) == {"two"}
+
+    def test_one_that_said_goodbye_is_gone_and_oneself_never_is(self) -> None:
+        presence = Presence("one", 30)
+        assert presence.dead([], {"two", "one"}, 0) == {"two"}
+
+    def test_a_process_of_this_computer_that_is_not_there_is_dead_at_once(self) -> None:
+        here = self.row(host=socket.gethostname(), boot_id=own_boot_id(), pid=os.getpid())
+        presence = Presence("one", 30)
+        assert presence.dead([here], set(), 0) == set()
+        gone = replace(here, pid=2**22 + 1)  # above the largest pid there is
+        assert presence.dead([gone], set(), 0) == {"two"}
+        for other in (
+            replace(gone, host="x"),
+            replace(gone, boot_id="x/y"),
+            replace(gone, boot_id=""),
+        ):
+            assert Presence("one", 30).dead([other], set(), 0) == set()
+
+
+class TestAsked:
+    def test_a_range_is_filled_once(self, world: World) -> None:
+        world.job("nightly", {"cron": "0 * * * *"}, overlap="queue")
+        first = world.jobs.backfill("nightly", BEGIN - 5 * 3_600_000, BEGIN - 1)
+        again = world.jobs.backfill("nightly", BEGIN - 7 * 3_600_000, BEGIN - 1)
+        assert [run.due_ms for run in first] == [BEGIN - n * 3_600_000 for n in (5, 4, 3, 2, 1)]
+        assert [run.id for run in again[2:]] == [run.id for run in first]
+        assert len(world.runs()) == 7
+        world.tick()
+        assert world.states().count("running") == 1, "one after another"
+
+    def test_a_range_needs_one_trigger_by_time(self, world: World) -> None:
+        world.job()
+        with pytest.raises(UsageError, match="has no such triggers"):
+            world.jobs.backfill("nightly", 0, 1)
+        world.job("nightly", {"every": "1h"}, {"every": "2h"})
+        with pytest.raises(UsageError) as caught:
+            world.jobs.backfill("nightly", 0, 1)
+        key = Trigger(every="2h").key
+        assert key in caught.value.hint
+        assert len(world.jobs.backfill("nightly", BEGIN, BEGIN + 7_200_000, trigger_key=key)) == 2
+
+    def test_parameters_of_a_run_go_over_those_of_the_job(self, world: World) -> None:
+        world.job(parameters={"a": 1, "b": 2})
+        world.jobs.run("nightly", {"b": [3]})
+        world.tick()
+        assert world.machines.started[0].params == {"a": 1, "b": [3]}
+        for wrong in ({"2b": 1}, {"b": float("nan")}):
+            with pytest.raises(UsageError) as caught:
+                world.jobs.run("nightly", wrong)
+            assert caught.value.code == "bad_parameters"
+
+    def test_what_is_not_there_is_named(self, world: World) -> None:
+        acts: list[Callable[[], object]] = [
+            lambda: world.jobs.run("nowhere"),
+            lambda: world.jobs.cancel("nowhere"),
+            lambda: world.jobs.rerun("nowhere"),
+            lambda: world.jobs.pause("nowhere"),
+            lambda: world.jobs.delete("nowhere"),
+            lambda: world.jobs.backfill("nowhere", 0, 1),
+        ]
+        for act in acts:
+            with pytest.raises(NotFound, match="nowhere"):
+                act()
+
+    def test_a_preview_has_words_and_times(self, world: World) -> None:
+        preview = world.jobs.preview(Trigger(cron="0 9 * * *", tz="Europe/Prague"), 2)
+        assert preview.words == "At 09:00 every day (Europe/Prague)"
+        assert preview.next_ms == (BEGIN + 8 * 3_600_000, BEGIN + 32 * 3_600_000)
+
+
+class TestVerdicts:
+    def seen(self, **more: Any) -> Seen:
+        values: dict[str, Any] = {
+            "state": State.RUNNING, "tries": 1, "failed_starts": 0, "cancel_requested": False, "reason": None, "retry": RetryPolicy(count=1), "timeout_s": None,
+        }  # fmt: skip
+        return Seen(**(values | more))
+
+    @pytest.mark.parametrize(
+        "state", [State.CLAIMED, State.PROVISIONING, State.RUNNING, State.LOST]
+    )
+    @pytest.mark.parametrize("outcome", ["succeeded", "failed", "timed_out", "cancelled"])
+    @pytest.mark.parametrize("cancel", [False, True])
+    @pytest.mark.parametrize("tries", [1, 2])
+    def test_every_end_is_reached_by_states_that_may_follow(
+        self, state: State, outcome: str, cancel: bool, tries: int
+    ) -> None:
+        verdict = of_end(
+            self.seen(state=state, cancel_requested=cancel, tries=tries), Exit(outcome)
+        )
+        way = [state, *verdict.via, verdict.state]
+        assert all(may_follow(a, b) for a, b in itertools.pairwise(way)), way
+
+    def test_memory_that_ran_out_is_named(self) -> None:
+        verdict = of_end(self.seen(tries=2), Exit("failed", "oom"))
+        assert verdict.state is State.FAILED
+        assert verdict.reason is not None and "memory" in verdict.reason
+
+    def test_starts_that_fail_are_tried_less_and_less_often(self) -> None:
+        error = NotStarted("no link", again=True)
+        delays = [of_failed_start(self.seen(failed_starts=n), error).delay_ms for n in range(12)]
+        assert delays == sorted(delays) and delays[0] == 1000 and delays[-1] == 300_000
+
+
+def test_a_crash_point_does_nothing_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from jupyter_cloudml.jobs import crash
+
+    monkeypatch.setenv(crash.VARIABLE, "elsewhere")
+    for name in crash.POINTS:
+        crash.point(name)
