@@ -23,6 +23,7 @@ SEND = click.option(
     "--send", multiple=True, metavar="FILE", help="Send this file although it is large."
 )
 LEAVE = click.option("--leave", multiple=True, metavar="FILE", help="Leave this file here.")
+YES = click.option("--yes", is_flag=True, help="Send it, however much it is.")
 
 
 @click.group()
@@ -40,6 +41,7 @@ def code() -> None:
 )
 @SEND
 @LEAVE
+@YES
 @render.json_option
 def sync(
     folder: Path,
@@ -47,6 +49,7 @@ def sync(
     to: str | None,
     send: tuple[str, ...],
     leave: tuple[str, ...],
+    yes: bool,
     as_json: bool,
 ) -> int:
     """Send the code in FOLDER (its repository, or itself) to a machine as it is: committed, changed and untracked, without what git ignores.
@@ -61,6 +64,7 @@ def sync(
             machine_path=to,
             send=send,
             leave=leave,
+            everything=yes,
             progress=progress,
             cancelled=cancelled,
         )
@@ -76,6 +80,7 @@ def sync(
 @click.option("--to", metavar="PATH", help="The folder there; ~/REPOSITORY where it is left out.")
 @SEND
 @LEAVE
+@YES
 @render.json_option
 def clone(
     url: str,
@@ -84,6 +89,7 @@ def clone(
     to: str | None,
     send: tuple[str, ...],
     leave: tuple[str, ...],
+    yes: bool,
     as_json: bool,
 ) -> int:
     """Clone a Git URL on this computer, with your own git and credentials, and send the files to a machine; again: bring it up to date.
@@ -99,6 +105,7 @@ def clone(
             machine_path=to,
             send=send,
             leave=leave,
+            everything=yes,
             progress=progress,
             cancelled=cancelled,
         )
@@ -125,6 +132,7 @@ def clone(
 )
 @SEND
 @LEAVE
+@YES
 @render.json_option
 def pull(
     folder: Path,
@@ -133,6 +141,7 @@ def pull(
     keep: tuple[str, ...],
     send: tuple[str, ...],
     leave: tuple[str, ...],
+    yes: bool,
     as_json: bool,
 ) -> int:
     """Bring back what was made and changed on the machine, merged with what was changed here; then send the rest.
@@ -145,7 +154,14 @@ def pull(
             if paths:
                 client.code.take(folder, on, paths, side=side, cancelled=cancelled)
         done = client.code.sync(
-            folder, on, pull=True, send=send, leave=leave, progress=progress, cancelled=cancelled
+            folder,
+            on,
+            pull=True,
+            send=send,
+            leave=leave,
+            everything=yes,
+            progress=progress,
+            cancelled=cancelled,
         )
     return _show(done, as_json)
 

@@ -91,7 +91,7 @@ def _lines(git: Git, old: str, new: str, paths: list[str], env: dict[str, str]) 
     """Count the lines that were added and deleted in files of text."""
     if not paths:
         return 0, 0
-    told = Git(git.folder, git.git_dir, {**git.options, "core.bigFileThreshold": TEXT_LIMIT}).run(
+    told = Git(git.folder, git.git_dir, {**git.options, "core.bigFileThreshold": TEXT_LIMIT}, git.cancelled).run(
         "diff-tree", "-r", "-z", "--no-renames", "--numstat", old, new, "--", *paths,
         env={**env, "GIT_LITERAL_PATHSPECS": "1"},
     )  # fmt: skip

@@ -9,14 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ..errors import CloudMLError, NoSpace
+from ..errors import Cancelled, CloudMLError, NoSpace
 
 LIMIT_S = 600.0
+LOOK_S = 0.1
 DEAF = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
@@ -46,9 +49,10 @@ class Git:
     folder: Path
     git_dir: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
 
     def run(self, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-        """Run git to its end and return what it printed. Raises GitError with its last words, NoSpace."""
+        """Run git to its end and return what it printed. Raises GitError with its last words, NoSpace, Cancelled."""
         done = self._run(words, stdin, env or {})
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip()[-1000:]
@@ -72,14 +76,13 @@ class Git:
         self, words: tuple[str, ...], stdin: bytes, env: Mapping[str, str]
     ) -> subprocess.CompletedProcess[bytes]:
         try:
-            return subprocess.run(
+            process = subprocess.Popen(
                 [*self._argv(), *words],
-                input=stdin,
-                capture_output=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 cwd=self.folder,
                 env={**self._environment(), **env},
-                timeout=LIMIT_S,
-                check=False,
             )
         except FileNotFoundError as exc:
             if not self.folder.is_dir():
@@ -87,8 +90,30 @@ class Git:
             raise GitError(
                 "git is not installed on this computer", code="no_git", hint="install git"
             ) from exc
-        except subprocess.TimeoutExpired as exc:
-            raise GitError(f"git {words[0]} in {self.folder} took over {LIMIT_S:.0f} s") from exc
+        with process:
+            try:
+                told, said = self._wait(process, words[0], stdin)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(words, process.returncode, told, said)
+
+    def _wait(
+        self, process: subprocess.Popen[bytes], verb: str, stdin: bytes
+    ) -> tuple[bytes, bytes]:
+        """Return both outputs at its end; it is not waited for once all was called off."""
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            try:
+                return process.communicate(stdin, timeout=LOOK_S)
+            except subprocess.TimeoutExpired:
+                stdin = b""  # it is kept, and goes on being sent
+                if self.cancelled.is_set():
+                    raise Cancelled(f"git {verb} in {self.folder} was called off") from None
+                if time.monotonic() > deadline:
+                    raise GitError(
+                        f"git {verb} in {self.folder} took over {LIMIT_S:.0f} s"
+                    ) from None
 
     def _argv(self) -> list[str]:
         # The words that follow are ours; paths come over standard input.

@@ -102,10 +102,11 @@ def _listed(folder: Path, empty: Git) -> list[bytes]:
 
 def _git_of(folder: Path, empty: Git) -> Git:
     """Return the user's repository, or where there is none the empty one with the user's own list of what is ignored."""
-    git = Git(folder)
+    git = Git(folder, cancelled=empty.cancelled)
     if _is_repository(git):
         return git
-    return Git(folder, empty.git_dir, {**empty.options, "core.excludesFile": excludes_file()})
+    options = {**empty.options, "core.excludesFile": excludes_file()}
+    return Git(folder, empty.git_dir, options, empty.cancelled)
 
 
 def _is_repository(git: Git) -> bool:

@@ -20,6 +20,7 @@ from ..paths import private_dir, unusable
 from .applied import Applied
 from .base import Base
 from .clone import Clone
+from .guard import Amount
 from .listing import Found
 from .progress import Steps
 from .remote import RemoteFolder
@@ -105,19 +106,21 @@ class Workspaces:
         pull: bool = False,
         send: Collection[str] = (),
         leave: Collection[str] = (),
+        everything: bool = False,
         progress: Progress = ignore_progress,
         cancelled: threading.Event | None = None,
     ) -> Synced:
         """Bring a folder's code to a machine, with `pull` also back what was changed there. See Sync.
 
-        `machine` may be left out where the folder is on one machine alone. What is decided about large files (`send`, `leave`) holds from
-        then on. Raises GitError, LargeFiles, NotFound, UsageError, Cancelled, LinkDown,
+        `machine` may be left out where the folder is on one machine alone. What is decided about large files (`send`, `leave`) and about so
+        much (`everything`) holds from then on. Raises GitError, LargeFiles, LargeFolder, NotFound, UsageError, Cancelled, LinkDown,
         and why the machine cannot be reached.
         """
         steps = Steps(progress, cancelled, of=PULL_STEPS if pull else 2)
         with self._opened(root_of(folder), steps) as workspace:
+            workspace.decide(send, leave)
             return self._synced(
-                workspace, machine, steps, machine_path, pull=pull, send=send, leave=leave
+                workspace, machine, steps, machine_path, pull=pull, everything=everything
             )
 
     def clone(
@@ -130,6 +133,7 @@ class Workspaces:
         machine_path: str | None = None,
         send: Collection[str] = (),
         leave: Collection[str] = (),
+        everything: bool = False,
         progress: Progress = ignore_progress,
         cancelled: threading.Event | None = None,
     ) -> tuple[Path, Synced]:
@@ -151,7 +155,8 @@ class Workspaces:
         with self._opened(root, steps) as workspace:
             Clone(root, source, steps).update(ref)
             place = machine_path or workspace.machines.get(machine) or f"~/{source.name}"
-            done = self._synced(workspace, machine, steps, place, send=send, leave=leave)
+            workspace.decide(send, leave)
+            done = self._synced(workspace, machine, steps, place, everything=everything)
         return root, done
 
     def take(
@@ -230,20 +235,22 @@ class Workspaces:
         machine_path: str | None = None,
         *,
         pull: bool = False,
-        send: Collection[str] = (),
-        leave: Collection[str] = (),
+        everything: bool = False,
     ) -> Synced:
         name = workspace.machine(machine)
         sync = self._sync_of(workspace, name, machine_path, steps)
-        workspace.decide(send, leave)
         now, before = self._clock.now_ms(), sync.applied
+        send, leave = workspace.send, workspace.leave
+        most = None if everything else Amount.from_environ(os.environ).grown(workspace.accepted)
         if pull:
-            done = sync.pull(now, send=workspace.send, leave=workspace.leave)
+            done = sync.pull(now, send=send, leave=leave, most=most)
         else:
             steps.next("looking for changes here")
             with sync.expected():
-                taken = workspace.snapshots.take(send=workspace.send, leave=workspace.leave)
+                taken = workspace.snapshots.take(send=send, leave=leave, most=most)
                 done = sync.push(taken, now)
+        if everything:
+            workspace.accept(workspace.snapshots.amount)
         if done.applied != before:
             self._changed(name, workspace.root)
         return done
@@ -288,7 +295,7 @@ class Workspaces:
         state = private_dir(state_of(self._home, root))
         try:
             with self._locked(state, root, steps, wait_s):
-                yield Workspace(state, root)
+                yield Workspace(state, root, steps.cancelled if steps else None)
         except OSError as exc:
             where = Path(os.fsdecode(exc.filename or state))
             raise unusable(where, exc, "see that it may be read and written") from exc

@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import JSON, CloudMLError
+from ..errors import JSON
 from .base import Base, compare
 from .git import Git
+from .guard import SIZE_LIMIT, Amount, check_amount, check_files
 from .keeping import Keeper, keep_object
 from .known import FILE as KNOWN
 from .listing import Found, files, ignored
 from .objects import Objects
 
-SIZE_LIMIT = 50 << 20  # bytes; larger files are asked about
 # Our info/attributes come before every .gitattributes of the folder: see gitattributes(5).
 VERBATIM = "* -text !eol -filter -ident !working-tree-encoding !diff -merge\n"
 OPTIONS = {"core.bare": "false", "core.looseCompression": "1", "core.fsync": "none"}
@@ -30,13 +30,6 @@ REF = "refs/heads/snapshots"
 NOBODY = "jupyter-cloudml"
 CODE, EMPTY = "code.git", "empty.git"
 CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
-
-
-class LargeFiles(CloudMLError):
-    """Files over the limit that nobody has decided about; `details` has each path and size."""
-
-    code = "large_files"
-    status = 409
 
 
 @dataclass(frozen=True)
@@ -80,9 +73,10 @@ class Snapshots:
     def __init__(self, state: Path, folder: Path, cancelled: threading.Event | None = None) -> None:
         self.state, self.folder = state, folder
         self._cancelled = cancelled or threading.Event()
-        self._git = Git(folder, state / CODE, OPTIONS)
-        self._empty = Git(folder, state / EMPTY, OPTIONS)
+        self._git = Git(folder, state / CODE, OPTIONS, self._cancelled)
+        self._empty = Git(folder, state / EMPTY, OPTIONS, self._cancelled)
         self.objects = Objects(self._git)  # what the snapshots consist of
+        self.amount = Amount(0, 0)  # of the last snapshot
         self.undecided: Sequence[Found] = ()  # large files that the last snapshot was taken without
 
     def take(
@@ -92,19 +86,21 @@ class Snapshots:
         leave: Collection[str] = (),
         undecided: Literal["ask", "leave"] = "ask",
         limit: int = SIZE_LIMIT,
+        most: Amount | None = None,
     ) -> Snapshot:
-        """Take a snapshot; the newest one again where nothing has changed. Raises GitError, LargeFiles.
+        """Take a snapshot; the newest one again where nothing has changed. Raises GitError, LargeFiles, LargeFolder, Cancelled.
 
-        Files over `limit` bytes have to be named, to be taken (`send`) or not (`leave`), unless the undecided ones are left as well.
+        Files over `limit` bytes have to be named, to be taken (`send`) or not (`leave`), unless the undecided ones are left as well. The rest
+        may be no more than `most` (None: any amount).
         """
         self._make()
         found = [each for each in files(self.folder, self._empty) if each.name not in leave]
-        large = [each for each in found if each.size > limit and each.name not in send]
-        if large and undecided == "ask":
-            raise _too_large(large, limit)
+        large = check_files(found, limit, send, ask=undecided == "ask")
         self.undecided, left = large, {each.path for each in large}
         keeper = Keeper(self.state, self._git, self._cancelled)
-        tree = keeper.keep([each for each in found if each.path not in left])
+        found = [each for each in found if each.path not in left]
+        self.amount = Amount.of(found) if most is None else check_amount(found, most, send)
+        tree = keeper.keep(found)
         self.objects.remember(keeper.known, keeper.packed)
         newest = self.newest()
         base = Base.of(self.folder)
@@ -179,16 +175,6 @@ class Snapshots:
         if taken != newest:
             _write(self.state / "snapshot.json", json.dumps(asdict(taken)).encode())
         return taken
-
-
-def _too_large(large: list[Found], limit: int) -> LargeFiles:
-    shown = ", ".join(f"{each.name} ({each.size / 2**20:.0f} MB)" for each in large[:5])
-    more = f" and {len(large) - 5} more" if len(large) > 5 else ""
-    return LargeFiles(
-        f"over {limit / 2**20:.0f} MB: {shown}{more}",
-        hint="name each with --send or --leave, or have git ignore it",
-        files=[each.to_dict() for each in large],
-    )
 
 
 def make_repository(bare: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from ..errors import JSON, Conflict
 from .applied import Applied, Bases, code_of
+from .guard import SIZE_LIMIT, Amount
 from .local import LocalFolder
 from .merge import File, decide
 from .progress import Steps
 from .remote import RemoteFolder
-from .snapshot import SIZE_LIMIT, Snapshot, Snapshots
+from .snapshot import Snapshot, Snapshots
 
 TRIES = 3  # against another computer that syncs to the same folder
 
@@ -112,13 +113,14 @@ class Sync:
         limit: int = SIZE_LIMIT,
         send: Collection[str] = (),
         leave: Collection[str] = (),
+        most: Amount | None = None,
     ) -> Synced:
-        """Bring back what was changed on the machine, then send what it lacks. `send` and `leave` as in Snapshots.take; so is `limit`.
+        """Bring back what was changed on the machine, then send what it lacks. `send`, `leave`, `limit` and `most` as in Snapshots.take.
 
         Larger files stay on the machine, unless they are named in `send`.
         """
         self._steps.next("looking for changes here")
-        snapshot = self._snapshots.take(send=send, leave=leave, limit=limit)
+        snapshot = self._snapshots.take(send=send, leave=leave, limit=limit, most=most)
         self._steps.next(f"looking for changes on {self._remote.link.machine}")
         told = self._remote.changes()
         if told["tree"] is None:

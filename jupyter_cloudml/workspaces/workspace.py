@@ -9,14 +9,16 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import JSON, NotFound, UsageError
 from .applied import Applied
 from .git import Git
+from .guard import Amount
 from .snapshot import Snapshots
 
 FILE = "workspace.json"
@@ -25,9 +27,9 @@ FILE = "workspace.json"
 class Workspace:
     """What is kept of one folder; whoever writes has its lock."""
 
-    def __init__(self, state: Path, root: Path) -> None:
+    def __init__(self, state: Path, root: Path, cancelled: threading.Event | None = None) -> None:
         self.state, self.root = state, root
-        self.snapshots = Snapshots(state, root)
+        self.snapshots = Snapshots(state, root, cancelled)
         self._file = state / FILE
         try:
             kept: dict[str, Any] = json.loads(self._file.read_bytes())
@@ -35,6 +37,7 @@ class Workspace:
             kept = {"id": secrets.token_hex(8), "machines": {}, "large": {}}
         self.id, self.machines = str(kept["id"]), dict(kept["machines"])
         self._large: dict[str, bool] = kept["large"]  # by path, whether it is sent
+        self.accepted = Amount(**kept["accepted"]) if kept.get("accepted") else None
 
     @property
     def send(self) -> list[str]:
@@ -51,6 +54,11 @@ class Workspace:
         if send or leave:
             self._large |= {**dict.fromkeys(leave, False), **dict.fromkeys(send, True)}
             self._keep()
+
+    def accept(self, amount: Amount) -> None:
+        """Remember that so much may be sent."""
+        self.accepted = amount
+        self._keep()
 
     def machine(self, name: str | None) -> str:
         """Return the machine that is meant. Raises NotFound where the folder is on none, UsageError where on several."""
@@ -82,6 +90,7 @@ class Workspace:
             "folder": str(self.root),
             "machines": self.machines,
             "large": self._large,
+            "accepted": self.accepted and asdict(self.accepted),
         }
         temporary.write_text(json.dumps(kept))
         temporary.replace(self._file)

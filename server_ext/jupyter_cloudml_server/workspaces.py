@@ -80,12 +80,13 @@ class WorkspaceCalls:
                 pull=pull,
                 send=_names(body, "send"),
                 leave=_names(body, "leave"),
+                everything=bool(body.get("everything")),
                 progress=operation.progress,
                 cancelled=operation.cancelled,
             )
             return done.to_dict()
 
-        plain = not any(body.get(key) for key in ("to", "send", "leave"))
+        plain = not any(body.get(key) for key in ("to", "send", "leave", "everything"))
         return await self._begin("pull" if pull else "sync", folder, body, work, join=plain)
 
     async def settle(self, folder: Path, body: Mapping[str, JSON]) -> Operation:
@@ -120,6 +121,7 @@ class WorkspaceCalls:
                 into=folder,
                 send=_names(body, "send"),
                 leave=_names(body, "leave"),
+                everything=bool(body.get("everything")),
                 progress=operation.progress,
                 cancelled=operation.cancelled,
             )

@@ -15,8 +15,9 @@ import pytest
 from cloudbox.commands import wait_until
 
 from jupyter_cloudml.errors import Cancelled, ProtocolError
+from jupyter_cloudml.workspaces.guard import SIZE_LIMIT, LargeFiles
 from jupyter_cloudml.workspaces.remote import RemoteFolder
-from jupyter_cloudml.workspaces.snapshot import SIZE_LIMIT, LargeFiles, Snapshots
+from jupyter_cloudml.workspaces.snapshot import Snapshots
 from jupyter_cloudml.workspaces.sync import Sync, Synced
 
 from .links import CutLink, make_link

@@ -16,6 +16,8 @@ from cloudbox.faults import Host
 from cloudbox.fixture import Box, SSHConfig
 from liveserver import Reply, ThreadServer, places, thread_server, wait_for
 
+from jupyter_cloudml.workspaces.guard import SETTING
+
 from .test_server_kernels import Page, connected, notebook, text_of
 from .test_snapshots import git
 
@@ -190,6 +192,23 @@ def test_large_files_wait_for_a_decision(project: Project) -> None:
     with open(project.here / "more.bin", "wb") as file:
         file.truncate(51 << 20)
     assert project.status()["large"] == [{"path": "more.bin", "size": 51 << 20}]
+
+
+def test_a_large_folder_waits_for_a_decision(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.bin", "b.bin"):
+        with open(project.here / "nb" / name, "wb") as file:
+            file.truncate(30 << 20)
+    monkeypatch.setenv(SETTING, "50MB")
+    failed = project.ended("sync")
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "large_folder")
+    details = failed["error"]["details"]
+    assert (details["files"], details["folders"][0]["path"]) == (5, "nb")
+    assert not project.there.exists()
+    assert project.done("sync", everything=True)["sent"] == 5
+    (project.here / "more.py").write_text("more\n")
+    assert project.done("sync")["sent"] == 1, "it is asked once"
 
 
 def test_a_sync_shows_its_steps_is_joined_and_called_off(project: Project) -> None:

@@ -7,16 +7,20 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from cloudbox.commands import wait_until
 
-from jupyter_cloudml.errors import Busy
+from jupyter_cloudml.errors import Busy, Cancelled
 from jupyter_cloudml.workspaces.git import GitError
+from jupyter_cloudml.workspaces.guard import Amount, LargeFiles, LargeFolder
 from jupyter_cloudml.workspaces.packing import Pack
-from jupyter_cloudml.workspaces.snapshot import LargeFiles, Snapshots
+from jupyter_cloudml.workspaces.snapshot import Snapshots
 
 ODD = ["a b", "é.py", "new\nline", 'quo"te', "-dash", "tab\t", ":(top)x", "*"]
 
@@ -323,6 +327,53 @@ def test_large_files_are_asked_about(
     assert "big é.bin" not in content(tmp_path, left.tree)
     sent = snapshots.take(limit=2000, send=["big é.bin"])
     assert content(tmp_path, sent.tree)["big é.bin"][1] == b"x" * 3000
+
+
+def test_more_than_goes_without_a_question_is_asked_about(
+    repository: Path, snapshots: Snapshots
+) -> None:
+    (repository / "data").mkdir()
+    for number in range(9):
+        (repository / "data" / f"{number}.bin").write_bytes(b"x" * 1000)
+    with pytest.raises(LargeFolder) as asked:
+        snapshots.take(most=Amount(5000, 100))
+    assert asked.value.details["files"] == 12
+    assert asked.value.details["folders"] == [{"path": "data", "bytes": 9000, "files": 9}]
+    with pytest.raises(LargeFolder):
+        snapshots.take(most=Amount(1 << 30, 11))
+    assert snapshots.newest() is None
+    snapshots.take(most=Amount(1 << 30, 12))
+    assert snapshots.amount.files == 12
+
+
+def test_a_snapshot_that_is_called_off_ends_git_at_once(tmp_path: Path, repository: Path) -> None:
+    """Git waits for a pipe, which it takes for a list of what is ignored."""
+    (repository / "deep").mkdir()
+    os.mkfifo(repository / "deep" / ".gitignore")
+    (repository / "deep" / "x").write_text("x")
+    cancelled = threading.Event()
+    snapshots = Snapshots(tmp_path / "state", repository, cancelled)
+    caught: list[BaseException] = []
+
+    def take() -> None:
+        try:
+            snapshots.take()
+        except Cancelled as exc:
+            caught.append(exc)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+
+    def children() -> list[psutil.Process]:
+        found = psutil.Process().children(recursive=True)
+        return [each for each in found if "ls-files" in each.cmdline()]
+
+    wait_until(lambda: bool(children()), "git to wait", 30)
+    cancelled.set()
+    thread.join(30)
+    assert len(caught) == 1 and children() == [] and snapshots.newest() is None
+    (repository / "deep" / ".gitignore").unlink()
+    assert Snapshots(tmp_path / "state", repository).take().changed == 1
 
 
 def test_what_cannot_be_read_is_named_and_nothing_is_half_taken(

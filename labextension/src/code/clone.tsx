@@ -10,8 +10,8 @@ import { errorText } from '../text';
 import { ICloudML } from '../tokens';
 import { IMachine } from '../types';
 import { CodeClient } from './client';
-import { askLarge } from './large';
-import { ICloned, IClone, IDecision, ILargeFile } from './types';
+import { askDecision } from './large';
+import { ICloned, IClone, isQuestion } from './types';
 
 /** Ask for a Git URL, a branch, tag or commit, and a machine; clone here, below `path`, and send it there. */
 export async function cloneCode(
@@ -55,9 +55,8 @@ async function clone(what: IClone, model: ICloudML, trans: TranslationBundle): P
   } catch (reason) {
     const error = CloudMLError.from(reason);
     Notification.dismiss(notice);
-    if (error.code === 'large_files') {
-      const files = (error.details['files'] ?? []) as ILargeFile[];
-      const decision: IDecision | null = await askLarge(files, trans);
+    if (isQuestion(error)) {
+      const decision = await askDecision(error, trans);
       if (decision) {
         await clone({ ...what, ...decision }, model, trans);
       }

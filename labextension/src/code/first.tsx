@@ -7,8 +7,8 @@ import { titledDialog } from '../dialogs';
 import { LOCAL } from '../specs';
 import { ICloudML } from '../tokens';
 import { CodeClient } from './client';
-import { askLarge } from './large';
-import { ICodeOf, IDecision, ILargeFile } from './types';
+import { askDecision } from './large';
+import { ICodeOf, IDecision, isQuestion } from './types';
 
 /** What the sync before a move needs. */
 export interface IFirstSync {
@@ -44,13 +44,12 @@ export async function syncFirst(of: ICodeOf, first: IFirstSync): Promise<void> {
       if (error.code === 'cancelled') {
         throw error;
       }
-      if (error.code === 'large_files') {
-        const files = (error.details['files'] ?? []) as ILargeFile[];
-        const answer = await askLarge(files, first.trans);
+      if (isQuestion(error)) {
+        const answer = await askDecision(error, first.trans);
         if (!answer) {
           throw CANCELLED;
         }
-        decision = answer;
+        decision = { ...decision, ...answer };
       } else if (!(await askWithout(error, first))) {
         throw CANCELLED;
       } else {

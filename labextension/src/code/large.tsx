@@ -4,10 +4,48 @@ import * as React from 'react';
 
 import { titledDialog } from '../dialogs';
 import { size } from '../text';
-import { IDecision, ILargeFile } from './types';
+import { IDecision, ILargeFile, ILargeFolder, IQuestion } from './types';
+
+/** Ask what the server could not decide; null where the user goes no further. */
+export function askDecision(
+  question: IQuestion,
+  trans: TranslationBundle
+): Promise<IDecision | null> {
+  const { code, details } = question;
+  return code === 'large_folder'
+    ? askFolder(details as unknown as ILargeFolder, trans)
+    : askFiles((details['files'] ?? []) as ILargeFile[], trans);
+}
+
+/** Ask whether so much is sent. It is asked again where it becomes twice as much. */
+async function askFolder(
+  folder: ILargeFolder,
+  trans: TranslationBundle
+): Promise<IDecision | null> {
+  const result = await titledDialog<unknown>({
+    title: trans.__('Send so much?'),
+    body: (
+      <div className="jp-cloudml-consequences">
+        <p>{trans.__('%1 files would be sent, %2.', folder.files, size(trans, folder.bytes))}</p>
+        <p>{trans.__('Most of it is in:')}</p>
+        <ul>
+          {folder.folders.map(each => (
+            <li key={each.path}>
+              {trans.__('%1 (%2 files, %3)', each.path, each.files, size(trans, each.bytes))}
+            </li>
+          ))}
+        </ul>
+        <p>{trans.__('What .gitignore names stays here.')}</p>
+      </div>
+    ),
+    buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Send All') })],
+    defaultButton: 0
+  }).launch();
+  return result.button.accept ? { everything: true } : null;
+}
 
 /** Ask which large files are sent; the others stay here. It is asked once for each. */
-export async function askLarge(
+async function askFiles(
   files: ReadonlyArray<ILargeFile>,
   trans: TranslationBundle
 ): Promise<IDecision | null> {

@@ -11,23 +11,24 @@ import {
   ICodeOf,
   ICodeStatus,
   IDecision,
-  ILargeFile,
+  IQuestion,
+  isQuestion,
   ISynced,
   IWorkspaceEvent
 } from './types';
 
-/** Asks the user what becomes of large files; null where the user goes no further. */
-export type AskLarge = (files: ReadonlyArray<ILargeFile>) => Promise<IDecision | null>;
+/** Asks the user what the server could not decide; null where the user goes no further. */
+export type Ask = (question: IQuestion) => Promise<IDecision | null>;
 
 /** What is no failure to be shown. */
-const QUIET: ReadonlyArray<string> = ['cancelled', 'large_files'];
+const QUIET: ReadonlyArray<string> = ['cancelled', 'large_files', 'large_folder'];
 const NOTHING: ICodeChanges = { changed: [], gone: [], more: false };
 
 /** The code of one notebook and of one machine: how they compare, and what is being done about it. Knows no DOM. */
 export class CodeModel implements IDisposable {
   constructor(
     private readonly _model: ICloudML,
-    private readonly _askLarge: AskLarge
+    private readonly _ask: Ask
   ) {
     this.client = new CodeClient(_model.client);
     _model.workspaceChanged.connect(this._onWorkspace, this);
@@ -155,7 +156,10 @@ export class CodeModel implements IDisposable {
 
   /** Ask about the large files that wait for it, and sync. */
   async decide(): Promise<void> {
-    const decision = await this._askLarge(this._value?.large ?? []);
+    const decision = await this._ask({
+      code: 'large_files',
+      details: { files: this._value?.large ?? [] }
+    });
     if (decision) {
       await this.sync(decision);
     }
@@ -181,8 +185,8 @@ export class CodeModel implements IDisposable {
       return;
     }
     const error = await this._run(() => begin(of));
-    if (error?.code === 'large_files' && of === this._of) {
-      const decision = await this._askLarge((error.details['files'] ?? []) as ILargeFile[]);
+    if (error && isQuestion(error) && of === this._of) {
+      const decision = await this._ask(error);
       if (decision) {
         await this.sync(decision);
       }

@@ -42,10 +42,28 @@ export interface ICodeChanges {
   readonly more: boolean;
 }
 
-/** What is to become of large files. */
+/** What is to become of large files, and whether so much is sent. */
 export interface IDecision {
   readonly send?: ReadonlyArray<string>;
   readonly leave?: ReadonlyArray<string>;
+  readonly everything?: boolean;
+}
+
+/** More than goes without a question, and the folders that hold most of it. */
+export interface ILargeFolder {
+  readonly bytes: number;
+  readonly files: number;
+  readonly folders: ReadonlyArray<{ path: string; bytes: number; files: number }>;
+}
+
+/** Why nothing was sent: somebody has to decide first. An error of the server is one. */
+export interface IQuestion {
+  readonly code: string;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export function isQuestion({ code }: IQuestion): boolean {
+  return code === 'large_files' || code === 'large_folder';
 }
 
 /** What a sync or pull has done. */

@@ -7,7 +7,7 @@ import {
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
-import { askLarge } from '../code/large';
+import { askDecision } from '../code/large';
 import { addCodeCommands } from '../code/commands';
 import { CodeModel } from '../code/model';
 import { machinesIcon } from '../icons';
@@ -42,7 +42,7 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     const menu = new RowMenu(commands);
     panel.disposed.connect(() => menu.dispose());
     if (notebook) {
-      const code = new CodeModel(model, files => askLarge(files, trans));
+      const code = new CodeModel(model, question => askDecision(question, trans));
       const props = { model, notebook, code, drift, settings, commands, trans };
       panel.addSection(new NotebookSection(props));
       addCodeCommands(code, commands, palette, trans);
