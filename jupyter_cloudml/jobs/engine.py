@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jupyter_cloudml.clock import Clock, SystemClock
 from jupyter_cloudml.errors import JSON, CloudMLError
@@ -26,13 +26,16 @@ from jupyter_cloudml.jobs.presence import Presence, own_boot_id
 from jupyter_cloudml.jobs.verdict import TIMEOUT
 from jupyter_cloudml.jobs.workers import Workers
 from jupyter_cloudml.store import Store, StoreError
+from jupyter_cloudml.store.jobs_claims import Claiming
 from jupyter_cloudml.store.jobs_firing import Firing
 from jupyter_cloudml.store.jobs_records import FINAL, JobRecord, RunRecord, TriggerRecord
 from jupyter_cloudml.store.jobs_servers import ServerRecord
 
 log = logging.getLogger(__name__)
 
-_BATCH = 200
+_BATCH = 50  # so many rows are changed in one transaction: nobody waits long for its locks
+_STUCK_LEASES = 10
+_CLAIM_AGAIN_S = 0.02
 _JUMP_MS = 5_000  # the clock was set: it went on so much more, or less, than time did
 
 
@@ -85,25 +88,34 @@ class Engine:
         self._held: dict[str, Held] = {}
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._beat_at: float | None = None
+        self._minded_at: float | None = None
         self._clocks = (self._clock.now_ms(), self._clock.monotonic())
+        self._soon = self._settings.poll_s
         self._thread: threading.Thread | None = None
+        self._beats: threading.Thread | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
 
     # --- life ---
 
     def start(self) -> None:
-        """Begin to work, in a thread."""
+        """Begin to work, in threads. Raises StoreError."""
         self._unsubscribe = self._executor.subscribe(self.wake)
         self._thread = threading.Thread(target=self._run, name="jobs-engine", daemon=True)
+        self._beats = threading.Thread(
+            target=self._keep_beating, name="jobs-heartbeat", daemon=True
+        )
+        self._say_alive()
         self._thread.start()
+        self._beats.start()
 
     def stop(self, timeout: float = 30.0) -> None:
         """Stop working; what runs goes on, and other servers look after it at once."""
         self._unsubscribe()
         self._stopping.set()
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        for thread in (self._thread, self._beats):
+            if thread is not None:
+                thread.join(timeout)
         self._workers.close()
         try:
             self._store.servers.goodbye(self.id)
@@ -134,8 +146,9 @@ class Engine:
 
     def tick(self) -> float:
         """Do all that there is to do now; return after how many seconds to look again, unless woken. Raises StoreError."""
+        self._soon = self._settings.poll_s
         self._mind_the_clock()
-        self._beat()
+        self._mind_the_servers()
         now = self._clock.now_ms()
         look = self._store.claims.look(self.id, now)
         if look.due:
@@ -156,7 +169,7 @@ class Engine:
     def _until_next(self, due_ms: int | None, ripe_ms: int | None, *, again: bool) -> float:
         if again:  # what was due next is not due next any more
             return 0.0
-        waits = [self._settings.poll_s]
+        waits = [self._soon]
         now = self._clock.now_ms()
         waits += [(time - now) / 1000 for time in (due_ms, ripe_ms) if time is not None]
         return max(0.0, min(waits))
@@ -176,15 +189,31 @@ class Engine:
             )
         self._clocks = (now, at)
 
-    def _beat(self) -> None:
-        """Say that this server lives; learn what it still owns; take over from those that do not live."""
-        at = self._clock.monotonic()
-        if self._beat_at is not None and at - self._beat_at < self._settings.heartbeat_s:
-            return
-        now = self._clock.now_ms()
-        row = ServerRecord(**self._row.__dict__ | {"heartbeat_ms": now})
-        owned = self._store.servers.beat(row, self._lease_until())
+    def _keep_beating(self) -> None:
+        """Say that this server lives, in a thread of its own: a look that takes long is no death."""
+        while not self._stopping.wait(self._settings.heartbeat_s):
+            if self._clock.monotonic() - self._clocks[1] > _STUCK_LEASES * self._settings.lease_s:
+                log.error("the scheduler has been stuck for long: other servers take its runs over")
+                return
+            try:
+                self._say_alive()
+            except StoreError as exc:
+                log.warning("the heartbeat could not be written: %s", exc)
+
+    def _say_alive(self) -> None:
+        at = self._clock.monotonic()  # the lease counts from before the write
+        self._store.servers.beat(replace(self._row, heartbeat_ms=self._clock.now_ms()))
         self._beat_at = at
+
+    def _mind_the_servers(self) -> None:
+        """Learn what this server still owns, and take over from those that do not live."""
+        at = self._clock.monotonic()
+        if self._minded_at is not None and at - self._minded_at < self._settings.heartbeat_s:
+            return
+        if not self._beats or not self._has_lease():
+            self._say_alive()
+        owned = self._store.servers.renew(self.id, self._lease_until())
+        self._minded_at = at
         for run_id, held in list(self._held.items()):
             if owned.get(run_id) != held.run.fence:
                 del self._held[run_id]  # another server has it: it goes on with the same process
@@ -196,13 +225,16 @@ class Engine:
             self._store.servers.forget(server_id)
 
     def _take_over(self, dead: set[str]) -> None:
-        claims, told = self._store.claims.take_over(
-            self.id, dead, self._clock.now_ms(), self._lease_until(), self._room()
-        )
-        crash.point("taken_over")
-        for claim in claims:
-            self._held[claim.run.id] = Held(claim, claim.run, Stage.UNSURE)
-        self._tell(told)
+        while room := min(self._room(), _BATCH):
+            claims, told = self._store.claims.take_over(
+                self.id, dead, self._clock.now_ms(), self._lease_until(), room
+            )
+            crash.point("taken_over")
+            for claim in claims:
+                self._held[claim.run.id] = Held(claim, claim.run, Stage.UNSURE)
+            self._tell(told)
+            if len(claims) < room:
+                return
 
     def _lease_until(self) -> int:
         return self._clock.now_ms() + int(self._settings.lease_s * 1000)
@@ -231,9 +263,13 @@ class Engine:
             and self._has_lease()
             and not self._stopping.is_set()
         ):
-            claims, told = self._store.claims.claim(
-                self.id, self._clock.now_ms(), self._lease_until(), room, _name
-            )
+            try:
+                claims, told = self._store.claims.claim(
+                    self.id, self._clock.now_ms(), self._lease_until(), room, _name
+                )
+            except Claiming:
+                self._soon = _CLAIM_AGAIN_S
+                return
             if claims:
                 crash.point("claimed")
             for claim in claims:

@@ -192,7 +192,9 @@ def _free_bytes(name: str) -> int | None:
 
 
 def _postgres_arguments() -> dict[str, str | int]:
-    settings = f"-c lock_timeout={BUSY_MS} -c statement_timeout=30000 -c timezone=UTC"
+    # A process that is stopped in the middle of a transaction must not hold its locks for ever.
+    idle = f"-c idle_in_transaction_session_timeout={int(BUSY_TOTAL_S * 1000)}"
+    settings = f"-c lock_timeout={BUSY_MS} -c statement_timeout=30000 -c timezone=UTC {idle}"
     return {"connect_timeout": 10, "options": settings, "application_name": "jupyter-cloudml"}
 
 

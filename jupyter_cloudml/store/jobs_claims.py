@@ -72,6 +72,10 @@ class Look:
     to_cancel: Collection[str]
 
 
+class Claiming(Exception):  # no error: look again soon
+    """Another server claims runs at this moment."""
+
+
 class ClaimRepository:
     """The table of runs, as those see it who run them."""
 
@@ -143,12 +147,11 @@ class ClaimRepository:
     ) -> tuple[list[Claim], list[Event]]:
         """Take runs that are queued and that job, pool and machine have room for; `name` gives an attempt's process its name.
 
-        The attempt, with that name, is written in the same transaction.
+        The attempt, with that name, is written in the same transaction. Raises Claiming while another server is at it.
         """
 
         def work(connection: Connection) -> tuple[list[Claim], list[Event]]:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            _alone(connection)
             claims, told = [], []
             for run, job_name, spec in candidates(connection, limit):
                 n = run.attempts + 1
@@ -212,6 +215,14 @@ class ClaimRepository:
             return claims, told
 
         return self._database.write(work)
+
+
+def _alone(connection: Connection) -> None:
+    """Have no other server count and claim meanwhile; none waits here, where a server that was stopped could hold up all."""
+    if connection.dialect.name == "postgresql":
+        taken = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK})
+        if not taken.scalar():
+            raise Claiming
 
 
 def _change(connection: Connection, run: RunRecord, **values: object) -> RunRecord | None:

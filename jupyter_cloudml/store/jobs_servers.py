@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, case, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
@@ -28,25 +30,33 @@ class ServerRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def beat(self, server: ServerRecord, lease_until_ms: int) -> dict[str, int]:
-        """Say that a server lives, and renew the leases of its runs; return these runs with the fences that it holds."""
-        table, run = tables.server, tables.run
+    def beat(self, server: ServerRecord) -> None:
+        """Say that a server lives. It touches no row but its own, so that nothing which others hold can make it late."""
+        table = tables.server
         later = case(
             (table.c.heartbeat_ms >= server.heartbeat_ms, table.c.heartbeat_ms + 1),
             else_=server.heartbeat_ms,
         )
 
+        def work(connection: Connection) -> None:
+            mine = update(table).where(table.c.id == server.id)
+            if connection.execute(mine.values(heartbeat_ms=later)).rowcount == 0:
+                with contextlib.suppress(IntegrityError), connection.begin_nested():
+                    connection.execute(insert(table).values(asdict(server)))
+
+        self._database.write(work)
+
+    def renew(self, server_id: str, lease_until_ms: int) -> dict[str, int]:
+        """Renew the leases of a server's runs; return these runs with the fences that it holds."""
+        run = tables.run
+
         def work(connection: Connection) -> dict[str, int]:
-            mine = table.c.id == server.id
-            if (
-                connection.execute(update(table).where(mine).values(heartbeat_ms=later)).rowcount
-                == 0
-            ):
-                connection.execute(insert(table).values(asdict(server)))
-            renewed = update(run).where(run.c.owner == server.id)
-            connection.execute(renewed.values(lease_until_ms=lease_until_ms))
-            held = select(run.c.id, run.c.fence).where(run.c.owner == server.id)
-            return {row.id: row.fence for row in connection.execute(held)}
+            held = select(run.c.id, run.c.fence).where(run.c.owner == server_id)
+            found = {row.id: row.fence for row in connection.execute(held)}
+            if found:
+                renewed = update(run).where(run.c.owner == server_id)
+                connection.execute(renewed.values(lease_until_ms=lease_until_ms))
+            return found
 
         return self._database.write(work)
 

@@ -1,0 +1,179 @@
+"""Scheduler processes are killed where it hurts, and at random: no run happens twice, none is forgotten, within a lease and a look."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jobs_servers
+import postgres
+import pytest
+
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.jobs import crash
+from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs_records import FINAL, RunRecord
+
+Maker = subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def maker() -> Iterator[Maker]:
+    """What makes scheduler processes; all of them end with it."""
+    argv = [sys.executable, jobs_servers.__file__]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as made:
+        yield made
+        assert made.stdin
+        made.stdin.close()
+        made.wait(30)
+
+
+class Installation:
+    """A database, a folder for attempts, and scheduler processes on both."""
+
+    def __init__(self, maker: Maker, home: Path, url: str | None, duration_s: float) -> None:
+        self.attempts = home / "attempts"
+        self.attempts.mkdir()
+        self.store = Store.open(Config(home, url))
+        self.jobs = Jobs(self.store)
+        self._maker = maker
+        self._arguments = {
+            "home": str(home),
+            "url": url,
+            "folder": str(self.attempts),
+            "duration_s": duration_s,
+        }
+        self._pids: list[int] = []
+
+    def server(self, crash_at: str = "") -> int:
+        assert self._maker.stdin and self._maker.stdout
+        self._maker.stdin.write(json.dumps(self._arguments | {"crash_at": crash_at}) + "\n")
+        self._maker.stdin.flush()
+        self._pids.append(int(self._maker.stdout.readline()))
+        return self._pids[-1]
+
+    def runs(self) -> list[RunRecord]:
+        return self.store.runs.page(limit=10_000)
+
+    def due(self) -> list[int]:
+        """Return when the triggers are due next."""
+        jobs = self.store.jobs.page()
+        found = [each.next_due_ms for job in jobs for each in self.store.jobs.triggers(job.id)]
+        return [due for due in found if due is not None]
+
+    def starts(self) -> Counter[str]:
+        """Count how often something of each run has run."""
+        markers = self.attempts.glob("run-*.started")
+        real = [each for each in markers if each.read_text().strip() != jobs_servers.NEVER]
+        return Counter(each.name.split("-")[1] for each in real)
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            left = Counter(run.state for run in self.runs())
+            assert time.monotonic() < deadline, f"{what}: {left}"
+            time.sleep(0.05)
+
+    def all_over(self) -> bool:
+        return all(run.state in FINAL for run in self.runs())
+
+    def close(self) -> None:
+        for pid in self._pids:
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.store.close()
+
+
+@contextlib.contextmanager
+def installation(
+    maker: Maker, home: Path, url: str | None, duration_s: float
+) -> Iterator[Installation]:
+    made = Installation(maker, home, url, duration_s)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("point", crash.POINTS)
+def test_killed_at_each_point_the_next_server_runs_it_once(
+    maker: Maker, tmp_path: Path, point: str
+) -> None:
+    with installation(maker, tmp_path, None, 0.1) as here:
+        here.jobs.apply({"name": "soon", "notebook": "a", "triggers": [{"every": "1s"}]})
+        if point == "taken_over":
+            first = here.server("running")
+            here.until(lambda: gone(first), "the first server goes on")
+        doomed = here.server(point)
+        here.until(lambda: gone(doomed), f"nothing was killed at {point}")
+        here.jobs.pause("soon")  # what is due from now on is skipped
+        here.server()
+        here.until(lambda: bool(here.runs()) and here.all_over(), "a run was forgotten", 30)
+        runs = [run for run in here.runs() if run.state != "skipped"]
+        assert {run.state for run in runs} <= {"succeeded"}
+        assert here.starts() == Counter(run.id for run in runs)
+        keys = [run.fire_key for run in here.runs()]
+        assert len(keys) == len(set(keys))
+
+
+def test_three_servers_killed_at_random_run_everything_once(
+    maker: Maker, tmp_path: Path, postgres_server: str
+) -> None:
+    rng = random.Random(7)
+    with (
+        postgres.database(postgres_server, "killed") as url,
+        installation(maker, tmp_path, url, 0.3) as here,
+    ):
+        names = [f"job-{number}" for number in range(6)]
+        for name in names:
+            trigger = {"every": "1s"} if name.endswith(("1", "3")) else {"cron": "* * * * * *"}
+            here.jobs.apply(
+                {"name": name, "notebook": "a", "overlap": "allow", "missed": "all", "catchup_cap": 100, "triggers": [trigger]}
+            )  # fmt: skip
+        began = time.time()
+        frozen = here.server()  # it will have lost its lease, and not know it, when it goes on
+        alive = [here.server() for _ in range(2)]
+        here.until(lambda: bool(here.starts()), "nothing begins")
+        os.kill(frozen, signal.SIGSTOP)
+        deadline = time.monotonic() + jobs_servers.LEASE_S + 1.5
+        while time.monotonic() < deadline:
+            time.sleep(rng.uniform(0.2, 0.6))
+            os.kill(alive.pop(rng.randrange(2)), signal.SIGKILL)
+            alive.append(here.server())
+        os.kill(frozen, signal.SIGCONT)
+        passed = int(time.time()) * 1000
+        here.until(lambda: all(due > passed for due in here.due()), "due times were left out")
+        for name in names:
+            here.jobs.apply({"name": name, "notebook": "a"})
+        here.until(here.all_over, "a run was forgotten")
+        runs = here.runs()
+        ran = [run for run in runs if run.state != "skipped"]
+        assert {run.state for run in ran} == {"succeeded"}
+        assert here.starts() == Counter(run.id for run in ran), (
+            "a run happened twice, or not at all"
+        )
+        for name in names:
+            job = here.store.jobs.get(name)
+            due = sorted(run.due_ms for run in runs if run.job_id == job.id)
+            assert due == list(range(due[0], due[0] + len(due) * 1000, 1000)), (
+                "a due time is missing"
+            )
+            assert due[0] <= began * 1000 + 1000 and due[-1] >= passed
