@@ -16,9 +16,10 @@ PIECE = 1 << 16
 
 @dataclass(frozen=True)
 class Fault:
-    """status: answer so instead of asking. cut: end the answer after so many bytes. rate: bytes a second. hold: answer when it is set."""
+    """status, code: answer so instead of asking. cut: end the answer after so many bytes. rate: bytes a second. hold: answer when it is set."""
 
     status: int | None = None
+    code: str = "Injected"
     cut: int | None = None
     rate: float | None = None
     hold: threading.Event | None = None
@@ -87,7 +88,7 @@ def _serve(made: Proxy, client: socket.socket, upstream: tuple[str, int]) -> Non
     if fault.hold is not None:
         fault.hold.wait(60)
     if fault.status is not None:
-        said = b"<Error><Code>Injected</Code></Error>"
+        said = f"<Error><Code>{fault.code}</Code></Error>".encode()
         client.sendall(
             b"HTTP/1.1 %d Injected\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
             % (fault.status, len(said), said)

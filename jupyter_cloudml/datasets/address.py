@@ -77,12 +77,13 @@ def usual_folder(url: str, address: Address, below: str) -> str:
 
 @dataclass(frozen=True)
 class Object:
-    """An object as it was listed. Where its key is not UTF-8 (`is_text`), the name only shows it."""
+    """An object as it was listed. Where its key is not UTF-8 (`is_text`), the name only shows it. `version` is "" where there are none."""
 
     name: str
     size: int
     etag: str
     is_text: bool = True
+    version: str = ""
 
 
 @dataclass(frozen=True)

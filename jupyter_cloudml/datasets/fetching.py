@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from .address import File, Folder, Object, Refused, arrange
@@ -19,6 +21,11 @@ class Fetch(Sync):
     """From S3 to a folder."""
 
     verb = "fetch"
+
+    @cached_property
+    def digest(self) -> hashlib._Hash:
+        """Of what was listed so far."""
+        return hashlib.sha256()
 
     def listing(self) -> tuple[str, Iterator[list[Object]]]:
         """The prefix, or the one object of that name. Raises NotFound."""
@@ -51,13 +58,14 @@ class Fetch(Sync):
     ) -> None:
         if batch is None:
             self.progress.listed = True
+            self.state = self.digest.hexdigest()
             program.tell(listed=True)
             return
         files, folders = batch
         pending.update({number: file.object.name for number, file in files})
         if files:
             unanswered.append([number for number, _ in files])
-        rows = [[n, file.path, file.object.size, file.object.etag] for n, file in files]
+        rows = [[n, file.path, *_identity(file.object)] for n, file in files]
         program.tell(list=rows, folders=folders)
 
     def _serve(
@@ -101,6 +109,8 @@ class Fetch(Sync):
             elif self.options.choice.has(each.path):
                 files.append((number, each))
                 number += 1
+                size, etag, version = _identity(each.object)
+                self.digest.update(f"{each.path}\0{size}\0{etag}\0{version}\n".encode())
             if len(files) + len(folders) >= BATCH:
                 yield files, folders
                 files, folders = [], []
@@ -125,7 +135,13 @@ class Fetch(Sync):
 
     def _changed(self, program: Program, number: int, key: str) -> None:
         now = head(self.endpoint, self.address, key)
+        self.state = ""
         if now is None:
             program.tell(gone=number)
         else:
-            program.tell(new=[number, now.size, now.etag, self._signed(key)])
+            program.tell(new=[number, *_identity(now), self._signed(key)])
+
+
+def _identity(object: Object) -> tuple[int, str, str]:
+    """What tells that an object is another one."""
+    return object.size, object.etag, object.version

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_plus, unquote_to_bytes
 from xml.etree import ElementTree
 
 from ..errors import NotFound, ProtocolError
 from .address import Address, Object
 from .endpoint import Endpoint, document
+from .errors import DataError
 
 PAGE = 1000
+ANY = (200, 400, 403, 404, 405, 501)
 
 
 def pages(
     endpoint: Endpoint, address: Address, cancelled: threading.Event | None = None
 ) -> Iterator[list[Object]]:
-    """Yield what lies below the prefix, a page after the other. Raises DataError, Cancelled."""
+    """Yield what lies below the prefix, a page after the other; with versions where the bucket has any. Raises DataError, Cancelled."""
+    if _is_versioned(endpoint, address.bucket, cancelled):
+        listed = _versions(endpoint, address, cancelled)
+        try:
+            first = next(listed)
+        except DataError as exc:
+            if exc.code != "refused":
+                raise  # else they may be listed without their versions
+        else:
+            yield first
+            yield from listed
+            return
     query = {
         "list-type": "2",
         "encoding-type": "url",
@@ -37,6 +50,55 @@ def pages(
         query = {**query, "continuation-token": following}
 
 
+def _is_versioned(endpoint: Endpoint, bucket: str, cancelled: threading.Event | None) -> bool:
+    """Whether to ask for versions; a service that does not tell, or does not know, has none."""
+    try:
+        answer = endpoint.ask(
+            "GET", bucket, query={"versioning": ""}, cancelled=cancelled, accept=ANY
+        )
+        root = document(answer.body) if answer.status == 200 else None
+    except (DataError, ProtocolError):
+        return False  # the listing says why
+    return root is not None and root.findtext("Status") in ("Enabled", "Suspended")
+
+
+def _versions(
+    endpoint: Endpoint, address: Address, cancelled: threading.Event | None
+) -> Iterator[list[Object]]:
+    """As pages, by the list of all versions: of each key the latest counts, unless it was deleted."""
+    query = {
+        "versions": "",
+        "encoding-type": "url",
+        "max-keys": str(PAGE),
+        "prefix": address.below,
+    }
+    while True:
+        answer = endpoint.ask("GET", address.bucket, query=query, cancelled=cancelled)
+        root = document(answer.body)
+        if root.tag != "ListVersionsResult":
+            raise ProtocolError(f"{endpoint.url} listed {address} as <{root.tag[:40]}>")
+        encoded = root.findtext("EncodingType") == "url"
+        yield [
+            _object(each, encoded)
+            for each in root.iter("Version")
+            if each.findtext("IsLatest") == "true"
+        ]
+        if root.findtext("IsTruncated") != "true":
+            return
+        # Not NextKeyMarker: some services encode it, and some do not.
+        key = version = ""
+        for each in root:
+            if each.tag in ("Version", "DeleteMarker"):
+                key, version = each.findtext("Key") or "", each.findtext("VersionId") or "null"
+        following = {
+            "key-marker": unquote_plus(key) if encoded else key,
+            "version-id-marker": version,
+        }
+        if not key or following.items() <= query.items():
+            raise ProtocolError(f"{endpoint.url} lists the versions in {address} without an end")
+        query = {**query, **following}
+
+
 def head(endpoint: Endpoint, address: Address, key: str) -> Object | None:
     """Return one object as it is now; None where there is none. Raises DataError."""
     answer = endpoint.ask("HEAD", address.bucket, key, accept=(200, 404))
@@ -45,7 +107,8 @@ def head(endpoint: Endpoint, address: Address, key: str) -> Object | None:
     length, etag = answer.headers.get("content-length", ""), answer.headers.get("etag", "")
     if not length.isdigit():
         raise ProtocolError(f"{endpoint.url} does not tell the size of {key[:200]!r}")
-    return Object(key, int(length), etag.strip('"'))
+    version = answer.headers.get("x-amz-version-id", "")
+    return Object(key, int(length), etag.strip('"'), version=version)
 
 
 def found(
@@ -56,7 +119,7 @@ def found(
     Raises NotFound (`nothing_there`) where there is neither, DataError.
     """
     listed = pages(endpoint, address, cancelled)
-    first = next(listed)
+    first = next((page for page in listed if page), None)  # of deleted versions there may be many
     if first:
         return address.below, _with(first, listed)
     single = head(endpoint, address, address.prefix) if address.prefix else None
@@ -86,4 +149,5 @@ def _object(each: ElementTree.Element, encoded: bool) -> Object:
     size = told.get("Size", "")
     if not size.isdigit():
         raise ProtocolError(f"the S3 service told the size of {name[:200]!r} as {size[:40]!r}")
-    return Object(name, int(size), told.get("ETag", "").strip('"'), is_text=is_text)
+    etag, version = told.get("ETag", "").strip('"'), told.get("VersionId", "")
+    return Object(name, int(size), etag, is_text, version)

@@ -24,7 +24,7 @@ from ..link.sent_program import SentProgram
 from .errors import DataError
 
 NAMES = (
-    *("wire", "talk", "folder", "holding", "book", "cache", "compare", "job", "landing", "asking"),
+    *("wire", "talk", "folder", "holding", "book", "cache", "job", "compare", "landing", "asking"),
     *("ranges", "fetch", "bring", "send", "main"),
 )
 PROGRAM = SentProgram(("onhost.folder", *(f"datasets.onhost.{name}" for name in NAMES)))

@@ -38,7 +38,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Done:
-    """What a sync has done. `failed` holds [name, code, why], `would` of a preview ["fetch"|"send"|"delete", path, bytes]."""
+    """What a sync has done. `failed` holds [name, code, why], `would` of a preview ["fetch"|"send"|"delete", path, bytes].
+
+    `state` is a digest of the names, sizes, ETags and versions that were listed: what the data was; "" where it changed meanwhile, and of a sync to S3.
+    """
 
     machine: str
     source: str
@@ -48,6 +51,7 @@ class Done:
     kept: list[str]
     would: list[list[Any]]
     seconds: float
+    state: str = ""
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it for `--json` and REST."""
@@ -57,6 +61,7 @@ class Done:
             "machine": self.machine,
             "source": self.source,
             "folder": self.folder,
+            "state": self.state,
             **{name: counts.get(name, 0) for name in names},
             "total_files": counts.get("total_files", 0),
             "total_bytes": counts.get("total_bytes", 0),
@@ -96,6 +101,7 @@ class Sync:
         self.failed: list[list[str]] = []
         self.refused = 0
         self.place = folder
+        self.state = ""
 
     def run(self) -> Done:
         """Do it. Raises DataError, CloudMLError why it could not; files that failed alone are in the answer."""
@@ -129,6 +135,7 @@ class Sync:
             [str(path) for path in ended.get("kept", [])],
             [[str(what), str(path), int(size)] for what, path, size in ended.get("would", [])],
             time.monotonic() - began,
+            self.state,
         )
 
     def listing(self) -> tuple[str, Iterator[list[Object]]]:

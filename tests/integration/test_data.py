@@ -26,6 +26,7 @@ from faulty import Fault, proxy
 from liveserver import places, thread_server
 
 from benchmarks.s3 import ACCESS_KEY, S3, SECRET_KEY, free_port
+from jupyter_cloudml.datasets import listing
 from jupyter_cloudml.datasets.endpoint import Asked
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.onhost.job import LARGE
@@ -214,6 +215,41 @@ def test_only_what_is_chosen_comes_and_only_what_came_is_deleted(
     done = place.sync(bucket.url(), delete=True, choice=Choice([], ["*.txt"]))
     assert (done.counts["deleted"], done.kept) == (1, ["d.csv"])
     assert sorted(place.files()) == ["b.txt", "c.csv", "d.csv", "e.csv", "mine"]
+
+
+def test_where_there_are_versions_another_version_is_another_object(
+    place: Place, bucket: Bucket, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PAGE", 2)  # versions of one key are on several pages
+    bucket.put(**{"p/before": b"0"})
+    plain = place.sync(bucket.url("p"))
+    versioning = {"Status": "Enabled"}
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration=versioning)
+    assert (again := place.sync(bucket.url("p"))).counts["same"] == 1, again
+    for n in range(5):
+        bucket.put(**{"p/a b+c": b"%d" % n})
+    bucket.put(**{"p/gone": b"1", "p/z": b"2"})
+    bucket.client.delete_object(Bucket=bucket.name, Key="p/gone")
+    first = place.sync(bucket.url("p"))
+    assert first.state not in ("", plain.state) and len(first.state) == 64
+    assert {p.name: p.read_bytes() for p in place.folder.iterdir() if p.is_file()} == {
+        "before": b"0",
+        "a b+c": b"4",
+        "z": b"2",
+    }
+    same = place.sync(bucket.url("p"))
+    assert (same.state, same.counts["same"], same.counts.get("files", 0)) == (first.state, 3, 0)
+    bucket.put(**{"p/z": b"2"})  # the same bytes, and another version
+    other = place.sync(bucket.url("p"))
+    assert other.state != first.state
+    assert (other.counts["same"], other.counts["cached"]) == (2, 1), "it came over the network"
+    assert place.sync(bucket.url("p"), compare="size").counts["same"] == 3
+    with proxy(s3.url) as slow:  # a user who may not list versions
+        slow.rule = lambda method, target: (
+            Fault(status=403, code="AccessDenied") if "versions=" in target else None
+        )
+        assert place.sync(bucket.url("p"), url=slow.url).counts["same"] == 3
+        assert any("versions=" in target for _, target in slow.asked)
 
 
 def test_what_is_there_already_is_compared_as_asked(place: Place, bucket: Bucket) -> None:

@@ -101,8 +101,8 @@ class Bring:
             if number in self.jobs:
                 self.fetcher.begin(self.jobs[number], url)
         if "new" in said and said["new"][0] in self.jobs:
-            number, size, etag, url = said["new"]
-            self.fetcher.changed(self.jobs[number], size, etag, url)
+            number, size, etag, version, url = said["new"]
+            self.fetcher.changed(self.jobs[number], size, etag, version, url)
         if "gone" in said and said["gone"] in self.jobs:
             self.talk.count(gone=1)
             self.landing.settle(self.jobs[said["gone"]])
@@ -125,16 +125,16 @@ class Bring:
         """Answer a piece of the list with what is wanted of it."""
         if not batch:
             return
-        paths = [path for _, path, _, _ in batch]
+        paths = [path for _, path, *_ in batch]
         known = self.book.known(self.dataset, min(paths), max(paths))
         if self.args["delete"]:
             self.comparison.see(paths)
         wanted = []
-        for number, path, size, etag in batch:
-            if self.comparison.is_there(path, size, etag, known.get(path)):
+        for number, path, size, etag, version in batch:
+            if self.comparison.is_there(path, size, etag, version, known.get(path)):
                 self.talk.count(same=1)
             else:
-                wanted.append(Job(number, path, size, etag))
+                wanted.append(Job(number, path, size, etag, version))
         if self.preview:
             self._would("fetch", [(job.path, job.size) for job in wanted])
             wanted = []
@@ -155,7 +155,7 @@ class Bring:
         if self.landing.caching and missing:
             where = self.landing.where
             names = {
-                job.number: blob_name(job.etag, job.size, f"{where}{job.path}", True)
+                job.number: blob_name(job.etag, job.size, f"{where}{job.name}", True)
                 for job in missing
             }
             got = self.cache.reserve({names[job.number]: job.size for job in missing})

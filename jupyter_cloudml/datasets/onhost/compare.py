@@ -9,6 +9,7 @@ from typing import Any
 
 from .book import Book
 from .folder import Folder, matches
+from .job import is_tag_of, tag
 from .talk import Choice
 
 
@@ -24,7 +25,9 @@ class Comparison:
         with self.book.writing() as database:
             database.executemany("insert or ignore into seen values (?)", [(p,) for p in paths])
 
-    def is_there(self, path: str, size: int, etag: str, entry: tuple[Any, ...] | None) -> bool:
+    def is_there(
+        self, path: str, size: int, etag: str, version: str, entry: tuple[Any, ...] | None
+    ) -> bool:
         """Whether a file is the object; `entry` is what the book knows of it."""
         there = self.folder.look(path)
         if there is None or there.st_size != size or not stat.S_ISREG(there.st_mode):
@@ -32,14 +35,14 @@ class Comparison:
         if self.mode == "size":
             return True
         stamped = entry and entry[2:4] == (there.st_mtime_ns, there.st_ino)
-        same = bool(stamped and entry and entry[:2] == (etag, size))
+        same = bool(stamped and entry and entry[1] == size and is_tag_of(entry[0], etag, version))
         if same and self.mode == "etag":
             return True
         if entry and not same and self.mode == "etag" and stamped:
             return False  # as it was fetched, and the object is another one
-        return self._has_content(path, size, etag, same)
+        return self._has_content(path, size, etag, version, same)
 
-    def _has_content(self, path: str, size: int, etag: str, otherwise: bool) -> bool:
+    def _has_content(self, path: str, size: int, etag: str, version: str, otherwise: bool) -> bool:
         """Read a file to see whether it is the object: one that was there before, or with `--checksum`."""
         try:
             fd = self.folder.open(path)
@@ -51,7 +54,7 @@ class Comparison:
         finally:
             os.close(fd)
         if found:
-            row = (path, etag, size, there.st_mtime_ns, there.st_ino, "")
+            row = (path, tag(etag, version), size, there.st_mtime_ns, there.st_ino, "")
             if not otherwise:
                 self.book.note(self.dataset, [row])
         return otherwise if found is None else found

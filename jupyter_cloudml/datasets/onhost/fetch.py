@@ -52,11 +52,11 @@ class Fetcher:
         else:
             self.asking.tasks.put((job, job.round, WHOLE))
 
-    def changed(self, job: Job, size: int, etag: str, url: str) -> None:
+    def changed(self, job: Job, size: int, etag: str, version: str, url: str) -> None:
         """An object is another one now."""
         with job.lock:
             job.size, job.etag, job.digest, job.part, job.parked = size, etag, "", "", []
-            job.modified = ""
+            job.modified, job.version = "", version
             self.landing.release(job)
         self.begin(job, url)
 

@@ -14,8 +14,9 @@ JOIN = -2  # no range: all are there
 class Job:
     """One file that is to come."""
 
-    def __init__(self, number: int, path: str, size: int, etag: str) -> None:
+    def __init__(self, number: int, path: str, size: int, etag: str, version: str = "") -> None:
         self.number, self.path, self.size, self.etag = number, path, size, etag
+        self.version = version
         self.url = ""
         # Goes up when the object has changed: what belongs to an earlier one is dropped.
         self.round = 0
@@ -32,11 +33,30 @@ class Job:
         self.digest = ""  # of a content that did not agree with the ETag
         self.lock = threading.Lock()
 
+    @property
+    def name(self) -> str:
+        """What one version of an object is called where not its content tells."""
+        return f"{self.path}\n{self.version}" if self.version else self.path
+
     def is_same(self, headers: dict[str, str]) -> bool:
         """Whether an answer is of the object that was asked for; not every service knows If-Match, or has ETags that tell."""
         etag, modified = headers.get("etag", "").strip('"'), headers.get("last-modified", "")
         self.modified = self.modified or modified
+        version = headers.get("x-amz-version-id", "")
+        if self.version and version not in ("", self.version):
+            return False
         return (not self.etag or etag in ("", self.etag)) and modified == self.modified
+
+
+def tag(etag: str, version: str) -> str:
+    """What the book keeps to know an object again."""
+    return f"{etag}\n{version}" if version else etag
+
+
+def is_tag_of(known: str, etag: str, version: str) -> bool:
+    """Whether what the book has is this object. A version counts where both are known: they may not be listed, or be new in a bucket."""
+    before, _, then = known.partition("\n")
+    return before == etag and (not then or not version or then == version)
 
 
 # A job, its round, and a range, WHOLE or JOIN.

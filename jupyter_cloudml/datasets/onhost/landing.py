@@ -13,7 +13,7 @@ from typing import Any
 from ...onhost.folder import InTheWay
 from .cache import Cache, blob_name
 from .folder import Folder, is_md5, matches
-from .job import Job, Stamp, read_text, stamp
+from .job import Job, Stamp, read_text, stamp, tag
 from .talk import Again, Talk
 
 AHEAD = 256  # files whose addresses are asked for before they are needed
@@ -61,7 +61,7 @@ class Landing:
         """Have a file from the cache, if that has it."""
         if not self.caching:
             return False
-        names = (blob_name(job.etag, job.size, f"{self.where}{job.path}", v) for v in (True, False))
+        names = (blob_name(job.etag, job.size, f"{self.where}{job.name}", v) for v in (True, False))
         for name in names:
             if not self.cache.usable(name) or (self.check_all and not self._is_sound(name, job)):
                 continue
@@ -126,7 +126,7 @@ class Landing:
     def finish(self, job: Job, target: str, there: Stamp) -> None:
         """Bring a file that is whole, checked and on the disk to its place. Raises InTheWay, OSError."""
         verified = self.md5_etags and not job.digest
-        name = blob_name(job.etag, job.size, f"{self.where}{job.path}", verified)
+        name = blob_name(job.etag, job.size, f"{self.where}{job.name}", verified)
         if job.room == name:
             self._into_cache(job, target, name, there)
         self._place(job, target, there)
@@ -164,7 +164,7 @@ class Landing:
         except InTheWay:
             os.unlink(target)
             raise
-        row = (job.path, job.etag, job.size, *there, job.blob)
+        row = (job.path, tag(job.etag, job.version), job.size, *there, job.blob)
         with self._lock:
             self._rows.append(row)
         self.talk.count(files=1)

@@ -20,7 +20,7 @@ class Ranges:
         self.talk, self.asking, self.landing = talk, asking, landing
 
     def open(self, job: Job) -> None:
-        name = hashlib.sha256(repr((job.path, job.etag, job.size)).encode()).hexdigest()[:32]
+        name = hashlib.sha256(repr((job.name, job.etag, job.size)).encode()).hexdigest()[:32]
         job.part = os.path.join(self.landing.scratch, name + ".part")
         ranges = set(range(-(-job.size // RANGE)))
         boot, *done = read_text(job.part[:-5] + ".map").split("\n")
