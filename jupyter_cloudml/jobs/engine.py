@@ -314,7 +314,11 @@ class Engine:
     # --- watching ---
 
     def _watch(self) -> None:
-        watched = [held for held in self._held.values() if held.stage is Stage.WATCHED]
+        watched = [
+            held
+            for held in self._held.values()
+            if held.stage is Stage.WATCHED and held.verdict is None
+        ]
         if not watched:
             return
         seen = self._executor.observe([held.order for held in watched])
