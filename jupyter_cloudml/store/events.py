@@ -14,6 +14,7 @@ from jupyter_cloudml.store.engine import Database
 
 EVENTS_KEPT = 10_000
 _TRIM_EVERY = 500
+_APPEND = insert(tables.event)
 
 
 def append(connection: Connection, event: Event) -> Event:
@@ -27,7 +28,7 @@ def append(connection: Connection, event: Event) -> Event:
         "data_json": json.dumps(event.data),
         "at_ms": event.at_ms,
     }
-    (seq,) = connection.execute(insert(table).values(values)).inserted_primary_key or (0,)
+    (seq,) = connection.execute(_APPEND, values).inserted_primary_key or (0,)
     if seq % _TRIM_EVERY == 0:
         connection.execute(delete(table).where(table.c.id <= seq - EVENTS_KEPT))
     return replace(event, seq=seq)

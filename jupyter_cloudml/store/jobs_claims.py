@@ -6,11 +6,12 @@ taken for dead and was not can change nothing any more.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from sqlalchemy import Connection, and_, func, insert, select, text, update
+from sqlalchemy import Connection, Update, and_, bindparam, func, insert, select, text, update
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
@@ -36,6 +37,9 @@ _LOCK = 0x636D6C636C61  # "cmlcla": servers count what runs and claim one after 
 
 NEVER = "never"  # an attempt of which is known that its process was never started
 INTENDED = "intended"  # an attempt whose process has a name and was perhaps never started
+
+
+_INSERT_ATTEMPT = insert(tables.attempt)
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ class ClaimRepository:
                 attempt = AttemptRecord(
                     run.id, n, taken.fence, server_id, machine, name(run, n), INTENDED
                 )
-                connection.execute(insert(tables.attempt).values(_attempt_values(attempt)))
+                connection.execute(_INSERT_ATTEMPT, _attempt_values(attempt))
                 failed_starts = _failed_starts(connection, taken) if n > 1 else 0
                 claims.append(Claim(taken, attempt, job_name, spec, failed_starts))
                 told.append(announce(connection, taken, at_ms))
@@ -225,28 +229,38 @@ def _alone(connection: Connection) -> None:
             raise Claiming
 
 
-def _change(connection: Connection, run: RunRecord, **values: object) -> RunRecord | None:
-    """Change a run that is as it was seen; None when it is not. What is over is never changed."""
+@functools.cache  # there are a few sets of columns, and building a statement takes longer than running it
+def _update_run(names: tuple[str, ...]) -> Update:
     table = tables.run
     where = and_(
-        table.c.id == run.id,
-        table.c.state == run.state,
-        table.c.fence == run.fence,
+        table.c.id == bindparam("seen_id"),
+        table.c.state == bindparam("seen_state"),
+        table.c.fence == bindparam("seen_fence"),
         table.c.ended_ms.is_(None),
     )
-    if connection.execute(update(table).where(where).values(values)).rowcount != 1:
+    return update(table).where(where).values({name: bindparam(f"new_{name}") for name in names})
+
+
+@functools.cache
+def _update_attempt(names: tuple[str, ...]) -> Update:
+    table = tables.attempt
+    where = and_(table.c.run_id == bindparam("of_run"), table.c.n == bindparam("of_n"))
+    values: dict[str, object] = {name: bindparam(f"new_{name}") for name in names}
+    if "started_ms" in names:
+        values["started_ms"] = func.coalesce(table.c.started_ms, bindparam("new_started_ms"))
+    return update(table).where(where).values(values)
+
+
+def _change(connection: Connection, run: RunRecord, **values: object) -> RunRecord | None:
+    """Change a run that is as it was seen; None when it is not. What is over is never changed."""
+    bound = {f"new_{name}": value for name, value in values.items()}
+    bound |= {"seen_id": run.id, "seen_state": run.state, "seen_fence": run.fence}
+    if connection.execute(_update_run(tuple(values)), bound).rowcount != 1:
         return None
     return replace(run, **values)  # type: ignore[arg-type]
 
 
 def _move(connection: Connection, move: Move, at_ms: int) -> Moved:
-    before: list[Event] = []
-    for state in move.via:
-        passed = _move(connection, Move(move.run, state), at_ms)
-        if passed.run is None:
-            return passed
-        before += passed.events
-        move = replace(move, run=passed.run)
     if move.state in (QUEUED, RETRY_WAIT) and _is_to_end(connection, move.run):
         move = replace(move, state=CANCELLED, reason="cancelled")
     values: dict[str, object] = {"state": move.state}
@@ -258,14 +272,18 @@ def _move(connection: Connection, move: Move, at_ms: int) -> Moved:
         values |= {"owner": None, "lease_until_ms": None}
     if move.state in FINAL:
         values["ended_ms"] = at_ms
-    elif move.state == "running" and move.run.started_ms is None:
+    if "running" in (move.state, *move.via) and move.run.started_ms is None:
         values["started_ms"] = at_ms
     changed = _change(connection, move.run, **values)
     if changed is None:
         return Moved(None)
     if move.attempt_state is not None:
         _change_attempt(connection, changed, move, at_ms)
-    told = [*before, announce(connection, changed, at_ms)]
+    told = [
+        announce(connection, replace(move.run, state=state, reason=None), at_ms)
+        for state in move.via  # told, and never seen: all of this is one transaction
+    ]
+    told.append(announce(connection, changed, at_ms))
     if changed.state in FINAL:
         told += fire_after(connection, changed, at_ms)
     return Moved(changed, told)
@@ -278,20 +296,18 @@ def _is_to_end(connection: Connection, run: RunRecord) -> bool:
 
 
 def _change_attempt(connection: Connection, run: RunRecord, move: Move, at_ms: int) -> None:
-    table = tables.attempt
     values: dict[str, object] = {"state": move.attempt_state}
-    if move.attempt_state == "running":
-        values["started_ms"] = func.coalesce(table.c.started_ms, at_ms)
-    elif move.attempt_state != INTENDED:
-        if move.attempt_state != NEVER:
-            values["started_ms"] = func.coalesce(table.c.started_ms, at_ms)
+    if move.attempt_state != NEVER:
+        values["started_ms"] = at_ms  # unless it is known already
+    if move.attempt_state != "running":
         values |= {
             "ended_ms": at_ms,
             "exit_json": None if move.exit is None else json.dumps(move.exit),
             "cost_micros": move.cost_micros,
         }
-    where = and_(table.c.run_id == run.id, table.c.n == run.attempts)
-    connection.execute(update(table).where(where).values(values))
+    bound = {f"new_{name}": value for name, value in values.items()}
+    bound |= {"of_run": run.id, "of_n": run.attempts}
+    connection.execute(_update_attempt(tuple(values)), bound)
 
 
 def _claim(connection: Connection, run: RunRecord, server_id: str) -> Claim:

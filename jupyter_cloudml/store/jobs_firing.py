@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
 
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
@@ -27,6 +27,16 @@ from jupyter_cloudml.store.jobs_records import (
 _JOB = [
     column.label(f"job__{column.name}") for column in tables.job.c
 ]  # beside a trigger's columns
+_KEY = tuple_(tables.run.c.trigger_id, tables.run.c.fire_key)
+_MADE = select(tables.run.c.trigger_id, tables.run.c.fire_key).where(
+    _KEY.in_(bindparam("keys", expanding=True))
+)
+_INSERT = insert(tables.run)
+_AFTER = (
+    select(tables.trigger, *_JOB)
+    .join(tables.job, tables.job.c.id == tables.trigger.c.job_id)
+    .where(tables.trigger.c.up_job_id == bindparam("ended"), tables.trigger.c.enabled.is_(True))
+)
 OVERLAP_SKIP, OVERLAP_REPLACE = "skip", "replace"
 
 
@@ -112,19 +122,17 @@ def insert_runs(connection: Connection, new: Sequence[NewRun], at_ms: int) -> li
     The caller holds the row of each trigger, or writes one run of which two would be refused by the table.
     """
     there: set[tuple[str, str]] = set()
-    table = tables.run
     for start in range(0, len(new), 200):
         keys = [(each.trigger_id, each.fire_key) for each in new[start : start + 200]]
-        query = select(table.c.trigger_id, table.c.fire_key)
-        query = query.where(tuple_(table.c.trigger_id, table.c.fire_key).in_(keys))
-        there |= {(row[0], row[1]) for row in connection.execute(query)}
+        found = connection.execute(_MADE, {"keys": keys})
+        there |= {(row[0], row[1]) for row in found}
     made: list[RunRecord] = []
     for each in new:
         if (each.trigger_id, each.fire_key) not in there:
             there.add((each.trigger_id, each.fire_key))
             made.append(_record(each, at_ms))
     if made:
-        connection.execute(insert(table), [_values(run) for run in made])
+        connection.execute(_INSERT, [_values(run) for run in made])
         edges = {(each.trigger_id, each.fire_key): each for each in new if each.up_run_id}
         rows = [
             {"up": up.up_run_id, "down": run.id, "on": up.on}
@@ -138,16 +146,10 @@ def insert_runs(connection: Connection, new: Sequence[NewRun], at_ms: int) -> li
 
 def fire_after(connection: Connection, ended: RunRecord, at_ms: int) -> list[Event]:
     """Make the runs of the jobs that run after this one, which has just ended."""
-    table = tables.trigger
-    query = (
-        select(table, *_JOB)
-        .join(tables.job, tables.job.c.id == table.c.job_id)
-        .where(table.c.up_job_id == ended.job_id, table.c.enabled.is_(True))
-    )
     if ended.state == SKIPPED:
         return []
     told: list[Event] = []
-    for trigger, job in map(_pair, connection.execute(query).all()):
+    for trigger, job in map(_pair, connection.execute(_AFTER, {"ended": ended.job_id}).all()):
         on = str(trigger.config.get("on", "success"))
         if on != "always" and (on == "success") != (ended.state == "succeeded"):
             continue

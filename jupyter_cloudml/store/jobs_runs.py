@@ -109,6 +109,8 @@ class RunRepository:
 
 def _hold_others(connection: Connection, new: Sequence[NewRun]) -> None:
     """Keep others from making the same runs meanwhile: who makes runs of a job by hand holds the job, who fires a trigger the trigger."""
+    if connection.dialect.name == "sqlite":
+        return  # who writes there does so alone
     for table, ids in (
         (tables.job, {each.job_id for each in new}),
         (tables.trigger, {each.trigger_id for each in new}),
