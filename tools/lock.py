@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write the locks that come with the project: of the images, of the environment with ipykernel, and of the uv that is sent to machines.
+"""Write the locks that come with the project: of the images, of the environments with ipykernel and of runs, and of the uv that is sent to machines.
 
-usage: python tools/lock.py [NAME…]      cpu, gpu, dask, ipykernel, uv; all of them where none is named.
+usage: python tools/lock.py [NAME…]      cpu, gpu, dask, ipykernel, runner, uv; all of them where none is named.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jupyter_cloudml.environments.resolver import Resolver, universal
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jupyter_cloudml" / "environments"
+JOBS = ROOT / "jupyter_cloudml" / "jobs"
 
 
 def write(path: Path, python: str, requirements: Iterable[str]) -> None:
@@ -40,6 +41,9 @@ def main(wanted: list[str]) -> None:
     if not wanted or "ipykernel" in wanted:
         asked = (PACKAGE / "ipykernel.in").read_text().splitlines()
         write(PACKAGE / lock.LOCK_FILE, "3.9", asked)
+    if not wanted or "runner" in wanted:
+        asked = (JOBS / "runner.in").read_text().splitlines()
+        write(JOBS / "runner.lock", "3.9", asked)
     if not wanted or "uv" in wanted:
         write(PACKAGE / lock.UV_FILE, "3.9", [f"uv=={version('uv')}"])
 

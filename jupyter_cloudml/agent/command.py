@@ -8,7 +8,7 @@ import os
 import selectors
 from typing import TYPE_CHECKING, Any, Callable
 
-from .journal import Journal
+from .journal import DISK_LIMIT, MEMORY_LIMIT, Journal
 from .process import Process
 from .protocol import EOF, READ_SIZE, STDERR, STDIN, STDOUT, WHOLE
 
@@ -20,6 +20,9 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 NAMES = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
 PIPE_LIMIT = 1 << 20  # what a pipe can be made to hold without privileges
 BACKLOG = 32 << 20  # what may wait for the client before the command has to wait, as at any pipe
+PATIENT_BACKLOG = (
+    DISK_LIMIT  # of one that is to go on without a client: on disk, beyond what memory holds
+)
 
 
 class Command:
@@ -36,6 +39,7 @@ class Command:
         self.note: Callable[[int], None] = lambda seq: None  # told when that changes
         self.fds: dict[int, int] = {}
         self.paused = False
+        self.spoke = False  # whether it has written to its standard output
         self._to_stdin: collections.deque[tuple[int, bytes]] = collections.deque()
         self._stdin: int | None = None
         self._stdin_ends = False
@@ -85,17 +89,28 @@ class Command:
             data = b""
         if data:
             self.journal.append(channel, WHOLE, data, self.taken)
+            self.spoke = self.spoke or channel == STDOUT
         else:
             self._close(channel)
         self.said(self)
-        if self.journal.unsent_bytes + self.journal.unacked_bytes > BACKLOG and not self.paused:
+        if self._full(1.0) and not self.paused:
             self.paused = True
             for other in self.fds.values():
                 self.loop.unregister(other)
 
+    def _full(self, share: float) -> bool:
+        """Whether more waits for the client than this share of what may."""
+        journal = self.journal
+        if not self.process.spec.get("patient"):
+            return journal.unsent_bytes + journal.unacked_bytes > share * BACKLOG
+        # More is in memory alone where the disk is full.
+        return journal.memory_bytes > share * (MEMORY_LIMIT + BACKLOG) or (
+            journal.disk_bytes > share * PATIENT_BACKLOG
+        )
+
     def acked(self) -> None:
         """The client has taken some: go on reading."""
-        if self.paused and self.journal.unsent_bytes + self.journal.unacked_bytes < BACKLOG // 2:
+        if self.paused and not self._full(0.5):
             self.paused = False
             for channel, fd in self.fds.items():
                 self.loop.register(fd, READ, functools.partial(self._ready, channel, fd))
@@ -191,6 +206,8 @@ class Command:
     def restore(self, state: dict[str, Any] | None) -> None:
         """Go on with the streams of the agent before: a killed one, or this very process before its upgrade (its ``state``)."""
         left = self.keeper.take(self._name(STDIN))
+        if self.process.spec.get("warm"):
+            self.spoke = bool(self.journal.newest(STDOUT))
         if state:
             for fd in left:
                 os.close(fd)

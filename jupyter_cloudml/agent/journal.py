@@ -161,6 +161,16 @@ class Journal:
         """Whether a record waits to be sent."""
         return bool(self.unsent) or self._reader is not None
 
+    @property
+    def memory_bytes(self) -> int:
+        """How much is held in memory."""
+        return self.unsent_bytes + self.unacked_bytes + self._late_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """How much is on disk; what was acknowledged goes by whole segments."""
+        return sum(segment.size for segment in self.segments)
+
     def take_ack(self, seq: int) -> None:
         """The client has everything up to ``seq``."""
         while self.unacked and self.unacked[0][0] <= seq:

@@ -153,7 +153,7 @@ class Owned:
             return
         self.finished = True
         self.end.close()
-        if self.process.exit and self.process.exit["asked"]:
+        if self.process.spec.get("whole") or (self.process.exit and self.process.exit["asked"]):
             self.process.end_session()
         self._say_exit()
         self.agent.changed(self)
@@ -305,5 +305,7 @@ def new_spec(params: dict[str, Any], process_id: str, number: int, cwd: str) -> 
         "labels": dict(params.get("labels") or {}),
         "stdin": bool(params.get("stdin")),
         "orphan_s": params.get("orphan_s"),
+        "patient": bool(params.get("patient")),
+        "whole": bool(params.get("whole")),
         "started_ms": now_ms(),
     }

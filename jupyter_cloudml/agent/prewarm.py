@@ -1,4 +1,7 @@
-"""Kernels started before they are asked for: the next start of the same kind takes one of them."""
+"""Processes started before they are asked for: the next start of the same kind takes one of them.
+
+A kernel waits with nothing executed, a command with its standard input unread.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from . import importable
+from .command import Command
 from .kernel import Kernel
 from .process import MARK, now_ms, working_folder, write_json
 from .sockets import ASKED_AT
@@ -22,11 +26,11 @@ NEVER = {MARK, ASKED_AT, "JPY_PARENT_PID"}
 
 
 class Prewarm:
-    """The waiting kernels, by key."""
+    """The waiting processes, by key."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self.wanted: dict[str, JSON] = {}  # key -> {argv, env, count}
+        self.wanted: dict[str, JSON] = {}  # key -> {argv, env, count, kind}
         self.others = 0  # how many of any other kind, once one of it was started
         self._learnt: list[str] = []  # those kinds, the one started last at the end
 
@@ -37,13 +41,16 @@ class Prewarm:
         env: dict[str, str] | None = None,
         count: int = 1,
         others: int | None = None,
+        kind: str = "kernel",
     ) -> JSON:
-        """Keep ``count`` kernels of this key ready; 0 ends those that wait. ``others`` is for each other kind, from its next start on."""
+        """Keep ``count`` processes of this key ready; 0 ends those that wait. ``others`` is for each other kind of kernel, from its next start on."""
         if not 0 <= int(count) <= 4 or not 0 <= int(others or 0) <= 4:
             raise ValueError("count has to be 0 to 4")
         if count and not argv:
             raise ValueError("argv is missing")
-        self.wanted[key] = {"argv": argv, "env": env or {}, "count": int(count)}
+        if kind not in ("kernel", "command"):
+            raise ValueError("kind has to be kernel or command")
+        self.wanted[key] = {"argv": argv, "env": env or {}, "count": int(count), "kind": kind}
         if key in self._learnt:
             self._learnt.remove(key)
         for owned in self._waiting(key)[int(count) :]:
@@ -59,7 +66,7 @@ class Prewarm:
         if key in self.wanted and key not in self._learnt:
             return
         self._learnt = [*(k for k in self._learnt if k != key), key]
-        self.wanted[key] = {"argv": argv, "env": {}, "count": self.others}
+        self.wanted[key] = {"argv": argv, "env": {}, "count": self.others, "kind": "kernel"}
         self._forget_kinds(MAX_LEARNT)
         self.agent.loop.after(1.0, self.refill)
 
@@ -85,12 +92,10 @@ class Prewarm:
         for key, want in self.wanted.items():
             try:
                 for _ in range(want["count"] - len(self._waiting(key))):
-                    owned = self.agent.launch(
-                        {"argv": want["argv"], "env": want["env"], "kind": "kernel", "cwd": "~"}
-                    )
+                    owned = self.agent.launch({**want, "stdin": True, "cwd": "~"})
                     self._mark(owned, key)
             except (RPCError, OSError) as exc:
-                self.agent.log(f"no kernel could be kept ready: {exc}")
+                self.agent.log(f"no {want['kind']} could be kept ready: {exc}")
 
     def _forget_ended(self) -> None:
         """Forget those that ended. A kind of which one ended before it took a request is started no more: it never would."""
@@ -98,30 +103,32 @@ class Prewarm:
             key, exit = owned.process.spec.get("warm"), owned.process.exit
             if key is None or exit is None or not owned.finished:
                 continue
-            if isinstance(owned.end, Kernel) and not owned.end.was_joined and not exit["asked"]:
-                self.agent.log(f"kernels of {key} do not start, and none is kept ready")
+            if not _is_ready(owned) and not exit["asked"]:
+                self.agent.log(f"processes of {key} do not start, and none is kept ready")
                 self.wanted.pop(key, None)
                 self._learnt = [k for k in self._learnt if k != key]
             self.agent.forget(owned.process.id)
 
     def claim(self, params: JSON) -> Owned | None:
-        """A waiting kernel for this start, or None."""
-        key = params.get("prewarm_key")
-        if key and self.others:
-            self._learn(key, params["argv"])
-        ready = [
-            (owned, owned.end)
-            for owned in (self._waiting(key) if key else [])
-            if isinstance(owned.end, Kernel) and owned.end.joined
-        ]
+        """A waiting process for this start, or None; of several keys the first that has one.
+
+        A command learns from its standard input where and with what it works.
+        """
+        wanted, kind = params.get("prewarm_key"), params.get("kind", "command")
+        if wanted and self.others and kind == "kernel":
+            self._learn(wanted, params["argv"])
+        keys = wanted if isinstance(wanted, list) else [wanted] if wanted else []
+        waiting = [each for key in keys for each in self._waiting(key)]
+        ready = [each for each in waiting if each.process.kind == kind and _is_ready(each)]
         if not ready:
             return None
-        owned, kernel = ready[0]
+        owned = ready[0]
         cwd = working_folder(params.get("cwd"))
-        env = {k: v for k, v in (params.get("env") or {}).items() if k not in NEVER}
-        if "PYTHONPATH" in env:
-            env = importable.with_path(self.agent.base, env)
-        kernel.execute(MOVE_IN.format(cwd=cwd, env=json.loads(json.dumps(env))))
+        if isinstance(owned.end, Kernel):
+            env = {k: v for k, v in (params.get("env") or {}).items() if k not in NEVER}
+            if "PYTHONPATH" in env:
+                env = importable.with_path(self.agent.base, env)
+            owned.end.execute(MOVE_IN.format(cwd=cwd, env=json.loads(json.dumps(env))))
         spec = owned.process.spec
         spec.update(
             cwd=cwd,
@@ -130,6 +137,8 @@ class Prewarm:
             started_ms=now_ms(),
             claimed=True,
             orphan_s=params.get("orphan_s"),
+            patient=bool(params.get("patient")),
+            whole=bool(params.get("whole")),
         )
         self._mark(owned, None)
         self.agent.loop.after(1.0, self.refill)
@@ -147,3 +156,10 @@ class Prewarm:
             self.wanted[key]["count"] = 0
             for owned in self._waiting(key):
                 owned.stop(0)
+
+
+def _is_ready(owned: Owned) -> bool:
+    """Whether a waiting process can be handed out: a kernel takes requests, a command has said so on its standard output."""
+    if isinstance(owned.end, Command):
+        return owned.end.spoke
+    return owned.end.joined or (owned.process.exit is not None and owned.end.was_joined)

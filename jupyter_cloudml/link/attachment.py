@@ -42,7 +42,7 @@ class Attachment:
         self.number: int | None = None
         self.live = False
         self.ended = False
-        self.auto_ack = True
+        self.auto_ack = self.ack_end = True
         # seq, channel, flags, data
         self.unsent: collections.deque[tuple[int, int, int, bytes]] = collections.deque()
         self._seq: int | None = None  # known from the agent's first answer on
@@ -131,7 +131,8 @@ class Attachment:
         self._bytes += len(record.data)
         if record.channel == EXITED:
             self.ended = True
-            self.ack(record.seq)
+            if self.ack_end:
+                self.ack(record.seq)
             self.sink.gone(json.loads(record.data))
             return
         self.sink.record(record.channel, record.flags, record.seq, record.data)

@@ -6,7 +6,7 @@ import functools
 import queue
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..agent.protocol import EOF, STDERR, STDIN, STDOUT
@@ -20,10 +20,11 @@ LOOK = 0.5  # seconds between two looks at a link that says nothing
 
 @dataclass(frozen=True)
 class Output:
-    """A piece of what a command wrote; `stderr` says on which of its two streams."""
+    """A piece of what a command wrote; `stderr` says on which of its two streams, `seq` what its number is in the machine's journal."""
 
     stderr: bool
     data: bytes
+    seq: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,19 @@ class Ended:
 class RemoteProcess:
     """One command. Read it from one thread; output that was not read is kept by the machine, at most 32 MB, then the command waits."""
 
-    def __init__(self, link: Link, row: Mapping[str, Any]) -> None:
-        self.link, self.id = link, str(row["id"])
+    def __init__(
+        self, link: Link, row: Mapping[str, Any], since: int = 0, *, keep: bool = False
+    ) -> None:
+        """Read what is newer than number `since`. `keep`: the machine keeps what was read until it is acknowledged with `ack`."""
+        self.link, self.id, self._keep = link, str(row["id"]), keep
         self._said: queue.SimpleQueue[tuple[int, Output | LinkChange | Ended | None]] = (
             queue.SimpleQueue()
         )
         self._live: bool | None = None
-        self._attachment = link.attach(self.id, 0, self)
+        self._attachment = link.attach(self.id, since, self)
         # What was handed over is acknowledged, not what has arrived.
         self._attachment.auto_ack = False
+        self._attachment.ack_end = not keep
 
     @classmethod
     def start(
@@ -106,9 +111,13 @@ class RemoteProcess:
                     f"{self.link.machine} knows nothing of process {self.id} any more",
                     hint="it was restarted, or its cache folder was emptied; run the command again",
                 )
-            if isinstance(said, Output):
-                self.link.call_soon(functools.partial(self._attachment.ack, seq))
+            if isinstance(said, Output) and not self._keep:
+                self.ack(seq)
             return said
+
+    def ack(self, seq: int) -> None:
+        """Let the machine drop what it keeps up to this number."""
+        self.link.call_soon(functools.partial(self._attachment.ack, seq))
 
     def _check_link(self) -> None:
         state = self.link.state
@@ -135,9 +144,13 @@ class RemoteProcess:
         """Ask it to end, and end it by force after `grace_s` seconds; not waited for."""
         self.link.submit("stop", {"id": self.id, "grace_s": grace_s})
 
+    def detach(self) -> None:
+        """Hear no more of the command, which goes on."""
+        self._attachment.detach()
+
     def forget(self, timeout: float = 5.0) -> None:
         """Have the machine delete what it keeps of the command, once it has ended."""
-        self._attachment.detach()
+        self.detach()
         try:
             self.link.call("forget", timeout=timeout, id=self.id)
         except CloudMLError:
@@ -147,7 +160,7 @@ class RemoteProcess:
     def record(self, channel: int, flags: int, seq: int, data: bytes) -> None:
         """Hand over a piece of output."""
         if channel in (STDOUT, STDERR):
-            self._said.put((seq, Output(channel == STDERR, data)))
+            self._said.put((seq, Output(channel == STDERR, data, seq)))
 
     def attached(self, info: dict[str, Any]) -> None:
         """Say that the link is up again."""

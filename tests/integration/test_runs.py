@@ -1,0 +1,249 @@
+"""Runs of notebooks on the agent of this computer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runs import Following, Kept, kernel, run, work
+
+from integration.links import CutLink, make_link, wait_for
+from jupyter_cloudml.jobs.attempt import Attempts
+from jupyter_cloudml.jobs.notebook import executed
+from jupyter_cloudml.jobs.records import START
+
+
+@pytest.fixture(scope="module")
+def attempts() -> Attempts:
+    return Attempts()
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CutLink]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_CLOUDML_HOME", str(tmp_path_factory.mktemp("runs")))
+        made = make_link("local")
+        yield made
+        made.close()
+        last = make_link("local")
+        last.call("shutdown", stop_processes=True, grace_s=0)
+        last.close()
+
+
+def test_cells_run_in_order_with_their_outputs(link: CutLink, attempts: Attempts) -> None:
+    nb = work(
+        "import os, sys\nprint('to', os.environ['CLOUDML_RUN_ID'], os.environ['CLOUDML_ATTEMPT'])\nprint('err', file=sys.stderr)",
+        "from IPython.display import display\nh = display({'text/plain': 'a'}, raw=True, display_id=True)\n6 * 7",
+        "h.update({'text/plain': 'b'}, raw=True)",
+        "from IPython.display import clear_output\nprint('old'); clear_output(wait=True); print('new')",
+        "1 / 0",
+        "input()",
+        run="r7",
+        attempt=2,
+        tags=[[], [], [], [], ["raises-exception"]],
+    )
+    outcome, kept = run(link, nb, attempts)
+    assert (outcome.state, outcome.reason, outcome.cell) == ("failed", "cell_error", 5), outcome
+    assert outcome.error is not None and outcome.error["ename"] == "StdinNotImplementedError"
+    cells = executed(dict(nb.notebook), kept.records)["cells"]
+    said = {o["name"]: o["text"] for o in cells[0]["outputs"]}
+    assert said == {"stdout": "to r7 2\n", "stderr": "err\n"}
+    assert [o["data"]["text/plain"] for o in cells[1]["outputs"]] == ["b", "42"]
+    assert [o["text"] for o in cells[3]["outputs"]] == ["new\n"]
+    assert cells[4]["outputs"][0]["ename"] == "ZeroDivisionError"
+    assert [c["execution_count"] for c in cells] == [1, 2, 3, 4, 5, 6]
+
+
+def alive(mark: str) -> list[int]:
+    """The processes whose command line has a word."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and mark.encode() in Path("/proc", name, "cmdline").read_bytes():
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+def test_nothing_is_lost_or_doubled_by_cuts_and_another_reader(
+    link: CutLink, attempts: Attempts
+) -> None:
+    printing = "import time\nfor i in range(150): print(cell, i, flush=True); time.sleep(0.002)"
+    wanted = work(*(f"cell = {n}\n{printing}" for n in range(4)))
+    following = Following(attempts.start(link, wanted))
+    following.kept.wait("cell", index=0, state="started")
+    link.cut()
+    following.kept.wait("cell", index=1, state="started")
+    following.halt.set()  # this reader dies here; what it has kept is what there is
+    following.join(30)
+    first = following.kept
+    following.attempt.leave()
+    other = make_link("local")
+    try:
+        found = attempts.find(other, wanted.token, first.cursor)
+        assert found is not None
+        second = Following(found)
+        second.kept.wait("cell", index=2, state="done")
+        other.cut()
+        assert second.result().state == "succeeded"
+        assert attempts.start(other, wanted).id == found.id  # said again, it is the same
+        found.forget()
+    finally:
+        other.close()
+    assert 0 < len(first.records) < 1000 and second.kept.cuts
+    whole = Kept()
+    whole.records = first.records + second.kept.records
+    assert [r["record"] for r in whole.records].count("begun") == 1
+    for n in range(4):
+        assert whole.text(dict(wanted.notebook), n) == "".join(f"{n} {i}\n" for i in range(150))
+
+
+def test_a_cancelled_run_leaves_nothing_behind(link: CutLink, attempts: Attempts) -> None:
+    hidden = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        os.execve(sys.executable, [sys.executable, '-c', 'import time; time.sleep(600)', 'hidden-of-cancel'], {})\n"
+        "    os._exit(0)\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(1)"
+    )
+    following = Following(attempts.start(link, work(hidden)))
+    following.kept.wait("output")
+    wait_for(lambda: alive("hidden-of-cancel"), why="the hidden process")
+    pid = following.kept.wait("kernel")["pid"]
+    following.attempt.cancel()
+    outcome = following.result()
+    assert (outcome.state, outcome.reason) == ("cancelled", "cancelled"), outcome
+    assert not alive("hidden-of-cancel")
+    assert not os.path.exists(f"/proc/{pid}")
+    following.attempt.forget()
+
+
+def test_a_killed_runner_takes_its_kernel_along_and_is_named(
+    link: CutLink, attempts: Attempts
+) -> None:
+    code = "import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', 'child-of-killed'], start_new_session=True)\nprint(1)\ntime.sleep(60)"
+    following = Following(attempts.start(link, work(code)))
+    following.kept.wait("output")
+    pid = following.kept.wait("kernel")["pid"]
+    os.kill(following.kept.wait("begun")["pid"], signal.SIGKILL)
+    outcome = following.result()
+    assert (outcome.state, outcome.reason, outcome.began) == ("failed", "runner_died", True)
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), why="the end of the kernel")
+    wait_for(lambda: not alive("child-of-killed"), why="the end of its child")
+    following.attempt.forget()
+
+
+def test_a_run_survives_the_kill_of_its_agent(link: CutLink, attempts: Attempts) -> None:
+    code = "import time\nfor i in range(300): print(i, flush=True); time.sleep(0.005)"
+    wanted = work(code)
+    following = Following(attempts.start(link, wanted))
+    following.kept.wait("output")
+    drops = link.drops
+    os.kill(link.info["pid"], signal.SIGKILL)
+    outcome = following.result()
+    assert outcome.state == "succeeded" and link.drops > drops
+    assert following.kept.text(dict(wanted.notebook), 0) == "".join(f"{i}\n" for i in range(300))
+    following.attempt.forget()
+
+
+def test_a_dead_kernel_is_named_with_its_last_words(link: CutLink, attempts: Attempts) -> None:
+    code = "import os\nprint('before', flush=True)\nos.write(2, b'segfault in module x\\n')\nos.kill(os.getpid(), 11)"
+    outcome, kept = run(link, work(code), attempts)
+    assert (outcome.reason, outcome.cell) == ("kernel_died", 0)
+    assert "signal 11" in outcome.message and "segfault in module x" in outcome.message
+    assert kept.wait("cell", state="done")["status"] == "lost"
+    broken = {**kernel(), "argv": ["/nowhere/python", "{connection_file}"]}
+    outcome, _ = run(link, work("1", kernel=broken), attempts)
+    assert outcome.reason == "kernel_start" and "/nowhere/python" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("cell_timeout_s", "cell_timeout"),
+        pytest.param("timeout_s", "run_timeout", marks=pytest.mark.nightly),
+    ],
+)
+def test_what_takes_too_long_is_interrupted_and_named(
+    link: CutLink, attempts: Attempts, limit: str, reason: str
+) -> None:
+    code = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('interrupted'); raise"
+    wanted = work("1", code, "2", **{limit: 1.5 if limit == "cell_timeout_s" else 15})
+    outcome, kept = run(link, wanted, attempts)
+    assert (outcome.state, outcome.reason, outcome.cell) == ("timed_out", reason, 1), outcome
+    assert kept.text(dict(wanted.notebook), 1) == "interrupted\n"
+
+
+def test_too_much_output_is_cut_with_its_tail_kept(link: CutLink, attempts: Attempts) -> None:
+    code = "line = 'x' * 99\nfor i in range(25_000): print(line)\nprint('the end')"
+    wanted = work(code, "print('next')", output_limit=1 << 18)
+    outcome, kept = run(link, wanted, attempts)
+    text = kept.text(dict(wanted.notebook), 0)
+    assert outcome.state == "succeeded"
+    assert len(text) < 3 << 20 and text.endswith("the end\n") and "left out here: " in text
+    assert "next\n" in kept.text(dict(wanted.notebook), 1)
+
+
+def test_secrets_are_in_the_kernel_and_nowhere_else(link: CutLink, attempts: Attempts) -> None:
+    secret = "s3cr3t-0f-the-run"
+    wanted = work(
+        "import os\nprint(len(os.environ['TOKEN']))",
+        "import time; time.sleep(1)",
+        secrets={"TOKEN": secret},
+    )
+    following = Following(attempts.start(link, wanted))
+    following.kept.wait("cell", index=1, state="started")
+    assert not alive(secret)
+    home = Path(os.environ["JUPYTER_CLOUDML_HOME"])
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert files and not [path for path in files if secret.encode() in path.read_bytes()]
+    assert following.result().state == "succeeded"
+    assert secret not in repr(following.kept.records) + repr(wanted)
+    following.attempt.forget()
+
+
+def test_a_runner_that_waits_is_taken_with_its_kernel(link: CutLink, attempts: Attempts) -> None:
+    attempts.keep_ready(link, kernel())
+    waiting = wait_for(
+        lambda: [row for row in link.call("list") if row["warm"]], 60, why="a waiting runner"
+    )[0]
+    wait_for(lambda: [r for r in link.call("list") if r["warm"] and r["seq"]], 60)
+    began = time.monotonic()
+    code = "import os\nprint(os.getcwd(), os.environ['CLOUDML_RUN_ID'], os.environ['A'])"
+    wanted = work(code, run="r9", env={"A": "b"}, cwd="/tmp")
+    following = Following(attempts.start(link, wanted))
+    following.kept.wait("output")
+    print(f"first output after {time.monotonic() - began:.3f} s")
+    assert following.result().state == "succeeded"
+    assert following.attempt.id == waiting["id"]
+    assert following.kept.text(dict(wanted.notebook), 0) == "/tmp r9 b\n"
+    attempts.keep_ready(link, kernel(), 0)
+    wait_for(
+        lambda: not [row for row in link.call("list") if row["warm"] and row["state"] == "running"],
+        30,
+    )
+    following.attempt.forget()
+
+
+def test_what_is_started_or_read_twice_happens_once(link: CutLink, attempts: Attempts) -> None:
+    wanted = work("print('once')")
+    attempts.start(link, wanted).leave()  # whoever did this dies here
+    following = Following(attempts.start(link, wanted))
+    assert following.result().state == "succeeded"
+    following.attempt.leave()
+    found = attempts.find(link, wanted.token, following.kept.cursor)
+    assert found is not None and following.kept.cursor != START
+    again = Following(found)
+    assert again.result().exit == following.result().exit
+    assert again.kept.records == []
+    again.attempt.forget()
+    assert attempts.find(link, wanted.token) is None
