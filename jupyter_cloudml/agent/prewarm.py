@@ -92,7 +92,7 @@ class Prewarm:
         for key, want in self.wanted.items():
             try:
                 for _ in range(want["count"] - len(self._waiting(key))):
-                    owned = self.agent.launch({**want, "stdin": True, "cwd": "~"})
+                    owned = self.agent.launch({**want, "stdin": True, "notebook": True, "cwd": "~"})
                     self._mark(owned, key)
             except (RPCError, OSError) as exc:
                 self.agent.log(f"no {want['kind']} could be kept ready: {exc}")

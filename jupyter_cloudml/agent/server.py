@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import platform
 import secrets
@@ -27,6 +28,7 @@ from .process import Process, now_ms, working_folder, write_json
 from .protocol import RELEASE, RPC, VERSION
 
 JSON = dict[str, Any]
+REFUSED = 4096  # tokens
 REMEMBERED = 256  # answers kept, for a client that asks again after a cut
 LOCK_PATIENCE = 1.0  # seconds; the keeper of an agent that has just left is about to go
 LEAVE_AFTER = 60.0  # seconds without a process and without a client
@@ -188,6 +190,7 @@ class Agent:
             "signal": self.signal,
             "stop": self.stop,
             "forget": self.forget,
+            "refuse": self.refuse,
             "attach": lambda **p: self.attach(connection, **p),
             "detach": lambda id: connection.detach(self.find(id)),
             "gauges": lambda: self.gauges.read(self.owned.values()),
@@ -229,6 +232,8 @@ class Agent:
         for owned in self.owned.values():
             if token and owned.process.spec.get("token") == token:
                 return owned.row()
+        if token and token in self._refused():
+            raise RPCError("refused", f"nothing is to be started under the name {token}")
         params["argv"] = argv
         warm = self.prewarm.claim(params) if key_of(params) is None else None
         owned = warm or self.launch(params)
@@ -250,7 +255,7 @@ class Agent:
             write_json(folder / "spec.json", spec)
             owned = Owned(self, Process(folder, spec))
             env = {**os.environ, **{str(k): str(v) for k, v in (params.get("env") or {}).items()}}
-            if spec["kind"] == "kernel":
+            if spec["kind"] == "kernel" or params.get("notebook"):
                 env = importable.with_path(self.base, env)
             owned.launch(spec, env, cwd, sockets.of_kernel(folder), key_of(params))
         except (OSError, ValueError) as exc:
@@ -281,6 +286,22 @@ class Agent:
             raise RPCError("in_use", f"process {id} still runs: stop it first")
         del self.owned[id]
         owned.forget()
+
+    def refuse(self, token: str) -> JSON | None:
+        """The process that has this token; where none has, none will: a start with it that comes late is refused."""
+        for owned in self.owned.values():
+            if owned.process.spec.get("token") == token:
+                return owned.row()
+        write_json(
+            self.base / "refused.json", {"tokens": [*self._refused(), str(token)][-REFUSED:]}
+        )
+        return None
+
+    def _refused(self) -> list[str]:
+        try:
+            return list(json.loads((self.base / "refused.json").read_text())["tokens"])
+        except FileNotFoundError:
+            return []
 
     def attach(self, connection: Connection, id: str, since: int = 0) -> JSON:
         """Send this process's journal over this connection."""

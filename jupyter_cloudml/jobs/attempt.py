@@ -125,6 +125,7 @@ class Attempts:
             stdin=True,
             patient=True,
             whole=True,
+            notebook=True,
             labels={
                 "purpose": "run",
                 "run": work.run,

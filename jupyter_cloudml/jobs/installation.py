@@ -104,7 +104,10 @@ def python_for_runs(link: Link, progress: Tell, log: Tell, cancelled: threading.
     name = f"{facts.executable} {facts.markers['python_full_version']}"
     key = lock.key(pins, name, facts.platform)
     progress("making the environment that runs notebooks")
-    return str(Builder(link.machine, program, cancelled).build(key, pins, facts)["ready"])
+    builder = Builder(link.machine, program, cancelled)
+    if facts.uv is None:
+        builder.have_uv(facts)
+    return str(builder.build(key, pins, facts, imports="nbclient")["ready"])
 
 
 @cache

@@ -7,11 +7,13 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runs import Following, Kept, kernel, run, work
 
 from integration.links import CutLink, make_link, wait_for
+from jupyter_cloudml.errors import AgentError
 from jupyter_cloudml.jobs.attempt import Attempts
 from jupyter_cloudml.jobs.notebook import executed
 from jupyter_cloudml.jobs.records import START
@@ -177,7 +179,8 @@ def test_what_takes_too_long_is_interrupted_and_named(
     link: CutLink, attempts: Attempts, limit: str, reason: str
 ) -> None:
     code = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('interrupted'); raise"
-    wanted = work("1", code, "2", **{limit: 1.5 if limit == "cell_timeout_s" else 15})
+    limits: dict[str, Any] = {limit: 1.5 if limit == "cell_timeout_s" else 15}
+    wanted = work("1", code, "2", **limits)
     outcome, kept = run(link, wanted, attempts)
     assert (outcome.state, outcome.reason, outcome.cell) == ("timed_out", reason, 1), outcome
     assert kept.text(dict(wanted.notebook), 1) == "interrupted\n"
@@ -247,3 +250,15 @@ def test_what_is_started_or_read_twice_happens_once(link: CutLink, attempts: Att
     assert again.kept.records == []
     again.attempt.forget()
     assert attempts.find(link, wanted.token) is None
+
+
+def test_a_name_that_was_settled_as_never_started_is_refused_for_good(
+    link: CutLink, attempts: Attempts
+) -> None:
+    wanted = work("1")
+    assert link.call("refuse", token=wanted.token) is None
+    with pytest.raises(AgentError, match="nothing is to be started") as caught:
+        attempts.start(link, wanted)
+    assert caught.value.code == "refused"
+    row = link.call("start", argv=["true"], token="t" * 16)
+    assert link.call("refuse", token="t" * 16)["id"] == row["id"]

@@ -30,11 +30,12 @@ def build(
     name: str | None = None,
     quota: int | None = None,
     conda: str | None = None,
+    imports: str | None = None,
 ) -> None:
     """Make the environment `key` unless it stands ready. Of two that run at once the second waits for the first.
 
     `noted` is kept with an environment that is a lock; without it, it is the plain one with ipykernel. `conda` is the text of an
-    environment.yml, in place of the requirements.
+    environment.yml, in place of the requirements; `imports` a module that has to load in it, in place of ipykernel.
     """
     root = shelf.cache_folder()
     shelf.private_folder(root)
@@ -50,7 +51,7 @@ def build(
                     build_conda(scratch, shelf.place(key), conda, noted or {})
                 else:
                     archive = packages and shelf.place(packages)
-                    build_in(scratch, shelf.place(key), requirements, archive, noted)
+                    build_in(scratch, shelf.place(key), requirements, archive, noted, imports)
             except (OSError, tarfile.TarError) as exc:
                 raise told(exc, scratch) from exc
             finally:
@@ -64,7 +65,12 @@ def build(
 
 
 def build_in(
-    scratch: str, final: str, requirements: str, archive: str | None, noted: dict[str, Any] | None
+    scratch: str,
+    final: str,
+    requirements: str,
+    archive: str | None,
+    noted: dict[str, Any] | None,
+    imports: str | None = None,
 ) -> None:
     """Make the environment in a scratch folder and put it in its place."""
     os.mkdir(scratch, 0o700)
@@ -73,7 +79,7 @@ def build_in(
         file.write(requirements)
     wheels = archive and install.unpack(archive, os.path.join(scratch, "wheels"))
     new = os.path.join(scratch, "env")
-    install.make(new, scratch, listed, wheels, isolated=noted is not None)
+    install.make(new, scratch, listed, wheels, isolated=noted is not None, imports=imports)
     if noted is not None:
         os.replace(listed, os.path.join(new, "lock.txt"))
         note(new, noted)

@@ -103,11 +103,18 @@ def unpack(archive: str, folder: str) -> str:
     return folder
 
 
-def make(new: str, scratch: str, requirements: str, wheels: str | None, isolated: bool) -> None:
+def make(
+    new: str,
+    scratch: str,
+    requirements: str,
+    wheels: str | None,
+    isolated: bool,
+    imports: str | None = None,
+) -> None:
     """Put an environment into the folder `new`: from the host's package index, or from the wheels in a folder.
 
     Isolated, it has what was asked for and nothing else. Otherwise the packages of the host's Python stay in sight: on a machine made for
-    it, torch is among them.
+    it, torch is among them. `imports` is a module that has to load, in place of ipykernel.
     """
     python = os.path.join(new, "bin", "python")
     hashed = ["--no-deps", "--require-hashes", "-r", requirements]
@@ -131,7 +138,9 @@ def make(new: str, scratch: str, requirements: str, wheels: str | None, isolated
     else:
         run([*venv, new], scratch)
         run([python, "-m", "pip", "install", "--ignore-installed", *hashed], scratch)
-    if isolated:
+    if imports:
+        run([python, "-I", "-c", f"import {imports}"], scratch)
+    elif isolated:
         run([python, "-I", "-c", LOADS], scratch)
     else:
         run([python, "-I", "-m", "ipykernel_launcher", "--version"], scratch)
