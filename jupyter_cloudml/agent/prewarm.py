@@ -115,7 +115,7 @@ class Prewarm:
         A command learns from its standard input where and with what it works.
         """
         wanted, kind = params.get("prewarm_key"), params.get("kind", "command")
-        if wanted and self.others and kind == "kernel":
+        if isinstance(wanted, str) and self.others:
             self._learn(wanted, params["argv"])
         keys = wanted if isinstance(wanted, list) else [wanted] if wanted else []
         waiting = [each for key in keys for each in self._waiting(key)]

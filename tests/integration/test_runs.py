@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +16,12 @@ from runs import Following, Kept, kernel, run, work
 
 from integration.links import CutLink, make_link, wait_for
 from jupyter_cloudml.errors import AgentError
-from jupyter_cloudml.jobs.attempt import Attempts
+from jupyter_cloudml.jobs.attempt import Attempts, Work
+from jupyter_cloudml.jobs.executor import Exit, NotStarted, Order, Phase
+from jupyter_cloudml.jobs.machine_executor import MachineExecutor
 from jupyter_cloudml.jobs.notebook import executed
-from jupyter_cloudml.jobs.records import START
+from jupyter_cloudml.jobs.records import START, Cursor
+from jupyter_cloudml.jobs.run_log import RunLog
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +267,69 @@ def test_a_name_that_was_settled_as_never_started_is_refused_for_good(
     assert caught.value.code == "refused"
     row = link.call("start", argv=["true"], token="t" * 16)
     assert link.call("refuse", token="t" * 16)["id"] == row["id"]
+
+
+def ordered(*sources: str, attempt: int = 1) -> tuple[Order, Work]:
+    """An order, and what is composed of it."""
+    name = secrets.token_hex(8)
+    order = Order(name, f"run-{name}", attempt, 1, "local", "nightly", {})
+    return order, work(*sources, run=order.run_id, attempt=attempt)
+
+
+def test_the_scheduler_runs_finds_again_and_settles_attempts(
+    link: CutLink, attempts: Attempts, tmp_path: Path
+) -> None:
+    order, composed = ordered(
+        "import os, time\nprint('begun', flush=True)\nwhile not os.path.exists(flag): time.sleep(0.05)",
+    )
+    flag = tmp_path / "flag"
+    composed.notebook["cells"][0]["source"] = (
+        f"flag = {str(flag)!r}\n" + composed.notebook["cells"][0]["source"]
+    )
+    changes = threading.Event()
+
+    def executor() -> MachineExecutor:
+        made = MachineExecutor(lambda name: link, lambda order, link: composed, tmp_path, attempts)
+        made.subscribe(changes.set)
+        return made
+
+    def phase(of: MachineExecutor) -> Phase:
+        return of.observe([order])[order.name].phase
+
+    first = executor()
+    first.start(order)
+    first.start(order)
+    wait_for(lambda: phase(first) is Phase.RUNNING, 60, "its running")
+    first.close()  # this server ends; another one takes over
+    second = executor()
+    assert phase(second) is Phase.UNREACHABLE
+    assert second.settle(order).phase is Phase.RUNNING
+    flag.touch()
+    wait_for(lambda: phase(second) is Phase.ENDED, 60, "its end")
+    assert second.observe([order])[order.name].exit == Exit("succeeded")
+    third = executor()  # after all was kept, and nothing forgotten
+    wait_for(lambda: third.settle(order).phase is Phase.ENDED, 30, "the end, seen by a third")
+    records = list(second.log_of(order.run_id, 1).read())
+    assert [r["record"] for r in records].count("begun") == 1 and records[-1]["record"] == "ended"
+    second.forget(order)
+    fourth = executor()
+    assert fourth.settle(order).phase is Phase.GONE  # its records are here: it ran
+    never, _ = ordered("1")
+    assert fourth.settle(never).phase is Phase.NEVER
+    with pytest.raises(NotStarted, match="nothing is to be started"):
+        fourth.start(never)
+    for each in (second, third, fourth):
+        each.close()
+
+
+def test_a_record_that_was_half_written_is_written_again(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, 1).open()
+    log.append([{"record": "begun"}], Cursor(3, 7))
+    log.close()
+    with log.path.open("ab") as file:
+        file.write(b'{"cursor":[4,0],"records":[{"rec')
+    again = RunLog(tmp_path, 1).open()
+    assert again.cursor == Cursor(3, 7)
+    again.append([{"record": "ended"}], Cursor(4, 0))
+    again.close()
+    assert [r["record"] for r in again.read()] == ["begun", "ended"]

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import notebook
 
@@ -106,6 +106,7 @@ def test_values_go_behind_the_tagged_cell_and_replace_those_of_before() -> None:
         parameters.inject(odd, {"n": 1})
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -175,6 +176,7 @@ def test_records_make_the_executed_notebook() -> None:
     assert "<script>alert(1)" not in page and "alert(1)" in page
 
 
+@settings(deadline=None)  # the computer may be busy
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=12), st.data())
 def test_reading_on_from_any_cursor_loses_and_doubles_nothing(
     sizes: list[int], data: st.DataObject
