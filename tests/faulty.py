@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ class Proxy:
     url: str = ""
     rule: Rule = lambda method, target: None
     asked: list[tuple[str, str]] = field(default_factory=list)
+    secure: ssl.SSLContext | None = None  # of connections from now on
 
     def asked_for(self, part: str, method: str = "GET") -> int:
         """Return how many requests of a method had `part` in their path."""
@@ -44,15 +46,20 @@ class Proxy:
 
 
 @contextmanager
-def proxy(upstream: str, address: str = "127.0.0.1") -> Iterator[Proxy]:
-    """Run a proxy in front of `http://host:port`."""
+def proxy(
+    upstream: str, address: str = "127.0.0.1", secure: ssl.SSLContext | None = None
+) -> Iterator[Proxy]:
+    """Run a proxy in front of `http://host:port`; with TLS where a context is given."""
     host, _, port = upstream.removeprefix("http://").partition(":")
-    made = Proxy()
+    made = Proxy(secure=secure)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with self.request:
-                _serve(made, self.request, (host, int(port)))
+            with self.request as sock:
+                if made.secure is not None:
+                    sock = made.secure.wrap_socket(sock, server_side=True)
+                with sock:
+                    _serve(made, sock, (host, int(port)))
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
@@ -63,7 +70,7 @@ def proxy(upstream: str, address: str = "127.0.0.1") -> Iterator[Proxy]:
             """The client has gone, which is what some tests are about."""
 
     with Server((address, 0), Handler) as server:
-        made.url = f"http://{address}:{server.server_address[1]}"
+        made.url = f"{'https' if secure else 'http'}://{address}:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +75,7 @@ class Endpoint:
         self._virtual = style == "virtual" or (style != "path" and ".amazonaws.com" in url)
         self._place = Place(url, str(client.meta.region_name))
         verify: Any = session._session.get_config_variable("ca_bundle") or True
-        self.ca = Path(verify).read_text() if isinstance(verify, str) else None
+        self.ca = _authorities(verify) if isinstance(verify, str) else None
         self._http = URLLib3Session(
             verify=verify, proxies=get_environ_proxies(url), timeout=(CONNECT_S, READ_S)
         )
@@ -198,12 +199,28 @@ def said(body: bytes) -> tuple[str, str]:
     return root.findtext("Code") or "", root.findtext("Message") or ""
 
 
+def _authorities(path: str) -> str:
+    """Return the certificates that the user trusts instead of the system's. Raises DataError."""
+    try:
+        text = Path(path).read_text()
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError, ssl.SSLError) as exc:
+        raise DataError(
+            f"the authorities in {path} cannot be read: {getattr(exc, 'strerror', None) or exc}",
+            code="bad_ca_bundle",
+            hint="see AWS_CA_BUNDLE, and ca_bundle in ~/.aws/config",
+        ) from exc
+    return text
+
+
 def _why(exc: Exception) -> str:
     """Name the cause of a failed request without the address."""
     text = str(getattr(exc, "kwargs", {}).get("error", "")) or type(exc).__name__
     for sign, cause in (
         ("resolve", "its name is not known"),
         ("refused", "it refuses connections"),
+        ("not yet valid", "its certificate is not yet valid: is this computer's clock right?"),
+        ("certificate has expired", "its certificate has expired: is this computer's clock right?"),
         ("CERTIFICATE", "its certificate is not one that is trusted here"),
         ("WRONG_VERSION", "it does not speak TLS"),
         ("unreachable", "there is no way to it"),

@@ -92,6 +92,12 @@ class Program:
 
     def _ended(self, status: int) -> CloudMLError:
         why = self._complaint.decode(errors="replace").strip().splitlines()
+        if why and why[-1].startswith("ModuleNotFoundError") and "sqlite3" in why[-1]:
+            return AgentError(
+                f"the Python of the agent on {self.machine} has no sqlite3",
+                code="no_sqlite",
+                hint="have the machine's administrator install it, or add the machine anew with another Python (--python)",
+            )
         return DataError(
             f"the transfer on {self.machine} ended with {status}" + (f": {why[-1]}" if why else ""),
             code="transfer_failed",
@@ -139,5 +145,14 @@ def failure(machine: str, code: str, message: str) -> CloudMLError:
             f"{machine} cannot reach the S3 service: {message}",
             code=code,
             hint="the files go to the machine directly: it needs a way to the service",
+        )
+    if code == "endpoint_untrusted":
+        dated = "not yet valid" in message or "expired" in message
+        return DataError(
+            f"{machine} does not trust the S3 service: {message}",
+            code=code,
+            hint="look at the clock of the machine"
+            if dated
+            else "name the file of its authority here, with AWS_CA_BUNDLE or ca_bundle in ~/.aws/config: it goes along",
         )
     return AgentError(f"{machine}: {message}", code=code)

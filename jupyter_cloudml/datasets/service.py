@@ -31,7 +31,7 @@ from .sync import Done, Options, Sync
 MAX_TEXT = 4096
 MAX_ENDPOINTS = 16
 # What other credentials, or the same ones later, may be spared: they are read anew then.
-STALE = ("refused", "expired", "no_credentials", "clock_skew", "wrong_region")
+STALE = ("wrong_endpoint", "refused", "expired", "no_credentials", "clock_skew", "wrong_region")
 
 
 @dataclass(frozen=True)

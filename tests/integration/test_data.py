@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,8 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +25,10 @@ from buckets import Bucket
 from cloudbox.commands import sh
 from cloudbox.faults import Host
 from cloudbox.fixture import SSHConfig
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from faulty import Fault, proxy
 from liveserver import places, thread_server
 
@@ -72,7 +79,7 @@ class Place:
 
     def __init__(self, tmp_path: Path, link: CutLink, now_s: Callable[[], float]) -> None:
         self.folder, self.link, self.home = tmp_path / "data", link, tmp_path / "home"
-        self.home.mkdir()
+        self.home.mkdir(parents=True)
         self.data = Datasets(self.home, cast(Machines, OneMachine(link)), now_s)
 
     def sync(
@@ -565,6 +572,96 @@ def test_each_cause_has_a_name(
 # -- the cache ---------------------------------------------------------------------------------------
 
 
+def _certificate(folder: Path, name: str, begins_in_days: int) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for 127.0.0.1 that is its own authority, and what serves it."""
+    file, key = folder / f"{name}.pem", folder / f"{name}.key"
+    begins = datetime.now(timezone.utc) + timedelta(days=begins_in_days)
+    own = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(subject, subject, own.public_key(), x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=9))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(own, hashes.SHA256())
+    )
+    file.write_bytes(made.public_bytes(Encoding.PEM))
+    key.write_bytes(own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, key)
+    return file, context
+
+
+def test_an_authority_of_ones_own_goes_along_to_the_machine(
+    place: Place, bucket: Bucket, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"a": os.urandom(9), "big": os.urandom(BIG)}
+    for name, content in data.items():
+        bucket.write(f"p/{name}", content)
+    file, context = _certificate(tmp_path, "own", -1)
+    later, of_tomorrow = _certificate(tmp_path, "tomorrow", 1)
+    config = tmp_path / "config"
+    config.write_text(f"[profile own]\nca_bundle = {file}\n")
+    (tmp_path / "keys").write_text(
+        f"[own]\naws_access_key_id={ACCESS_KEY}\naws_secret_access_key={SECRET_KEY}\n"
+    )
+    with proxy(s3.url, secure=context) as secure:
+        caught = _fails(place, bucket.url("p"), url=secure.url)
+        assert caught.code == "wrong_endpoint" and "certificate" in caught.message, caught
+        with monkeypatch.context() as patch:
+            patch.setenv("AWS_CONFIG_FILE", str(config))
+            patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                patch.delenv(name)
+            patch.delenv("AWS_CA_BUNDLE", raising=False)  # it would come first
+            place.sync(bucket.url("p"), url=secure.url, profile="own")
+        assert (place.folder / "big").read_bytes() == data["big"]
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
+        place.send(bucket.url("back"), url=secure.url)
+        assert bucket.read("back/big") == data["big"]
+
+        both = tmp_path / "both"
+        both.write_text(file.read_text() + later.read_text())
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(both))
+        secure.secure = of_tomorrow
+        anew = Place(tmp_path / "x", place.link, time.time)
+        caught = _fails(anew, bucket.url("p"), url=secure.url)
+        assert "not yet valid" in caught.message and "clock" in caught.message, caught
+        secure.secure = context  # the machine alone is of yesterday
+
+        def later_there(method: str, target: str) -> None:
+            secure.secure = of_tomorrow if "list-type" in target else secure.secure
+
+        secure.rule = later_there
+        caught = _fails(anew, bucket.url("p"), url=secure.url, cache=False)
+        assert caught.code == "endpoint_untrusted" and "clock" in caught.hint, caught
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "nowhere"))
+        caught = _fails(Place(tmp_path / "y", place.link, time.time), bucket.url("p"))
+        assert caught.code == "bad_ca_bundle" and "nowhere" in caught.message
+
+
+def _fails(place: Place, source: str, **options: Any) -> CloudMLError:
+    with pytest.raises(CloudMLError) as caught:
+        place.sync(source, **options)
+    return caught.value
+
+
+def test_a_python_without_sqlite_is_named(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    blocked = "import sys; sys.modules['sqlite3'] = None\n"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -c "{blocked}$3"\n')
+    python.chmod(0o755)
+    monkeypatch.setitem(place.link.info, "python", str(python))
+    with pytest.raises(CloudMLError) as caught:
+        place.data.list("local")
+    assert caught.value.code == "no_sqlite" and "--python" in caught.value.hint, caught.value
+
+
 def test_two_folders_share_the_bytes_and_the_quota_is_never_passed(
     place: Place, bucket: Bucket, s3: S3, tmp_path: Path
 ) -> None:
@@ -815,6 +912,7 @@ def test_buckets_are_looked_into_page_by_page(
             keys = "[lab]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 patch.delenv(name)
+            patch.delenv("AWS_CA_BUNDLE", raising=False)  # it would come first
             (root / ".aws" / "credentials").write_text(keys.format(ACCESS_KEY, "wrong"))
             assert look(bucket=bucket.name, profile="lab")["code"] == "refused"
             assert look(profile="lab")["hint"].startswith("Type the address")

@@ -16,7 +16,7 @@ from .job import JOIN, LARGE, WHOLE, Job, Stamp, stamp
 from .landing import FULL, Landing
 from .ranges import Ranges
 from .talk import Again, Stopped, Talk, tries
-from .wire import Wire, WireError
+from .wire import Wire, WireError, why_insecure
 
 BUFFER = 1 << 20
 CLOSE_S = 3.0
@@ -104,7 +104,7 @@ class Fetcher:
         if exc.errno in FULL:
             self.talk.give_up("no_space", f"no space for {job.path}")
         elif isinstance(exc, ssl.SSLError):
-            self.talk.give_up("endpoint_unreachable", f"TLS: {exc.reason or exc}")
+            self.talk.give_up(*why_insecure(exc))
         elif exc.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             self.talk.give_up("endpoint_unreachable", exc.strerror or "there is no way to it")
         elif job.round == turn:  # else its unfinished file has been taken away

@@ -16,7 +16,7 @@ from .book import Book, now
 from .folder import Folder, digest, matches
 from .holding import FolderLock
 from .talk import JSON, Again, Choice, Stopped, Talk, tries
-from .wire import Wire
+from .wire import Wire, why_insecure
 
 LOOK_S = 0.1
 AHEAD = 64  # files whose addresses are asked for before they are needed
@@ -203,7 +203,7 @@ class Sender:
             except Failed as exc:
                 self._fail(each, exc.code, str(exc))
             except ssl.SSLError as exc:
-                self.talk.give_up("endpoint_unreachable", f"TLS: {exc.reason or exc}")
+                self.talk.give_up(*why_insecure(exc))
             except OSError as exc:
                 self._fail(each, "os_error", exc.strerror or str(exc))
             except BaseException as exc:  # noqa: BLE001 - the edge of a thread

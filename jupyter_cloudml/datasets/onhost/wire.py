@@ -21,6 +21,13 @@ class WireError(Exception):
     """The connection broke, or what came is not HTTP: trying again may help."""
 
 
+def why_insecure(exc: ssl.SSLError) -> tuple[str, str]:
+    """Code and text for a connection that could not be made secure."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return "endpoint_untrusted", exc.verify_message
+    return "endpoint_unreachable", f"TLS: {exc.reason or exc}"
+
+
 class Reply:
     """An answer whose body is yet to be read, from `pieces` or `text`."""
 
