@@ -18,13 +18,13 @@ from .merge import File, decide
 from .objects import Objects
 from .onhost.tree import good_path
 from .progress import Steps
+from .refs import HEADS, TAGS, parsed
 from .snapshot import OPTIONS
 from .source import Source, check_ref
 from .users_git import UsersGit
 
 # What was asked for, what is being put into the folder, and what was put there.
 WANTED, NEXT, PUT = "refs/cloudml/wanted", "refs/cloudml/next", "refs/cloudml/put"
-HEADS, TAGS = "refs/heads/", "refs/tags/"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHORT = re.compile(r"[0-9a-f]{4,39}")
 MODULE = "160000"
@@ -87,14 +87,7 @@ class Clone:
     def _heads(self) -> dict[str, str]:
         """Return the remote's refs; "HEAD" leads to the name of its branch where it tells one."""
         told = self._users.run("ls-remote", "--symref", "--", self._source.url)
-        found: dict[str, str] = {}
-        for line in told.decode(errors="surrogateescape").splitlines():
-            value, _, name = line.partition("\t")
-            if value.startswith("ref: "):
-                found[name] = value.removeprefix("ref: ")
-            else:
-                found.setdefault(name, value)
-        return found
+        return parsed(told)
 
     def _fetch(self, target: Target | None, ref: str | None) -> str:
         """Fetch no more than is needed, where that can be said; returns the commit."""

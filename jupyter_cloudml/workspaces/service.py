@@ -23,6 +23,7 @@ from .clone import Clone
 from .guard import Amount
 from .listing import Found
 from .progress import Steps
+from .refs import Choices, ask
 from .remote import RemoteFolder
 from .snapshot import Snapshot
 from .source import Source
@@ -158,6 +159,12 @@ class Workspaces:
             workspace.decide(send, leave)
             done = self._synced(workspace, machine, steps, place, everything=everything)
         return root, done
+
+    def refs(self, url: str, into: Path | None = None) -> Choices:
+        """Return what there is to choose from of a Git URL, with the commits of its clone in `into`. Raises what Source.parse and refs.ask do."""
+        source = Source.parse(url)
+        place = private_dir(self._home / "workspaces")
+        return ask(source, place, into / source.name if into else None)
 
     def take(
         self,

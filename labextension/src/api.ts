@@ -173,6 +173,11 @@ export class CloudMLClient {
     await this._request('POST', path, body);
   }
 
+  /** Ask what needs more than a path to be asked. */
+  ask<T>(path: string, body: object): Promise<T> {
+    return this._request<T>('POST', path, body);
+  }
+
   /** Begin slow work. */
   async begin(method: string, path: string, body?: object): Promise<IOperation> {
     return (await this._request<{ operation: IOperation }>(method, path, body)).operation;

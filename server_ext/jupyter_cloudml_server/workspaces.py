@@ -69,6 +69,10 @@ class WorkspaceCalls:
         """Return the newest snapshots of a folder."""
         return await self._local.run(self._log, folder, count)
 
+    async def refs(self, folder: Path, url: str) -> dict[str, JSON]:
+        """Ask a Git URL for its branches and tags; with the commits of its clone in a folder here."""
+        return await self._remote.run(self._refs, folder, url)
+
     async def sync(self, folder: Path, body: Mapping[str, JSON], *, pull: bool) -> Operation:
         """Begin to sync, or join a sync that is under way already; `pull` brings changes back first. Raises NotFound, UsageError."""
 
@@ -160,6 +164,9 @@ class WorkspaceCalls:
 
     def _changes(self, folder: Path, machine: str) -> dict[str, JSON]:
         return self._workspaces.changes(folder, machine).to_dict()
+
+    def _refs(self, folder: Path, url: str) -> dict[str, JSON]:
+        return self._workspaces.refs(url, folder).to_dict()
 
     def _log(self, folder: Path, count: int) -> list[dict[str, JSON]]:
         return self._workspaces.log(folder, count)

@@ -267,7 +267,15 @@ def test_a_git_url_is_cloned_at_a_branch_and_a_commit(
         dialog = view.page.get_by_role("dialog", name="Clone a Git repository")
         expect(dialog.get_by_label("Git URL")).to_be_focused()
         dialog.get_by_label("Git URL").fill(str(origin))
-        dialog.get_by_label("Branch, tag or commit").fill(ref)
+        chosen = dialog.get_by_label("Branch, tag or commit")
+        chosen.focus()
+        told = dialog.get_by_role("status")
+        expect(told).to_have_text("2 branches and 0 tags to choose from", timeout=30_000)
+        options = dialog.locator("datalist option")
+        values = options.evaluate_all("found => found.map(each => each.value)")
+        assert values[:2] == ["feature", "main"], "the remote's own branch first"
+        assert len(values) > 2 or ref == "feature", "a clone that is here has commits, too"
+        chosen.fill(ref)
         assert view.axe(".jp-Dialog") == []
         dialog.get_by_role("button", name="Clone").click()
         commit = git(origin, "rev-parse", ref)[:7]

@@ -42,6 +42,7 @@ BODIES: dict[str, object] = {
     "workspaces/sync": {"path": "", "machine": "box"},
     "workspaces/pull": {"path": "", "machine": "box"},
     "workspaces/clone": {"path": "", "machine": "box", "url": "https://h.example/b"},
+    "workspaces/refs": {"path": "", "url": "https://h.example/b"},
     "workspaces/settle": {"path": "", "machine": "box", "take": ["a.py"]},
 }
 

@@ -281,7 +281,16 @@ def test_a_git_url_is_cloned_below_the_root_and_sent(project: Project) -> None:
         assert ended["state"] == "done", ended
         return ended["result"]
 
+    def refs(url: str) -> Reply:
+        return server.api("POST", "workspaces/refs", {"path": "clones", "url": url})
+
+    told = refs(body["url"]).json()
+    assert (told["branches"], told["tags"], told["commits"]) == (["feature", "main"], [], [])
+    assert refs("ext::sh").code == "bad_url" and refs("--upload-pack=x").status in (400, 404)
+    assert refs(f"file://{server.app.root_dir}/clones").code == "git"
+
     done = cloned(ref="main")
+    assert [each["commit"] for each in refs(body["url"]).json()["commits"]] == [first]
     assert (done["branch"], done["base_commit"], done["name"]) == ("main", first, name)
     assert (project.there / "model.py").read_text() == "x = 1\n"
     assert cloned(ref="feature")["sent"] == 1

@@ -13,6 +13,7 @@ from jupyter_cloudml.machines.model import Step
 from jupyter_cloudml.workspaces.applied import Applied
 from jupyter_cloudml.workspaces.clone import Target, choose
 from jupyter_cloudml.workspaces.progress import Steps
+from jupyter_cloudml.workspaces.refs import LISTED, arranged, parsed
 from jupyter_cloudml.workspaces.workspace import FILE, Place, place_of, state_of
 
 
@@ -104,6 +105,15 @@ HEADS = {
 )
 def test_what_is_fetched_for_a_ref(ref: str | None, target: Target | None) -> None:
     assert choose(HEADS, ref) == target
+
+
+def test_branches_and_tags_are_told_in_order() -> None:
+    told = b"ref: refs/heads/main\tHEAD\na\tHEAD\na\trefs/heads/main\nb\trefs/heads/a/b\nc\trefs/tags/v1\nd\trefs/tags/v1^{}\ne\trefs/tags/v2\n"
+    found = arranged(parsed(told))
+    assert (found.branches, found.tags, found.more) == (["main", "a/b"], ["v2", "v1"], False)
+    many = arranged({f"refs/heads/b{n}": "a" for n in range(LISTED + 1)})
+    assert (len(many.branches), many.more) == (LISTED, True)
+    assert arranged({}).branches == []
 
 
 def test_a_remote_without_a_branch_in_front_gives_its_commit() -> None:

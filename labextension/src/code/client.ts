@@ -2,7 +2,7 @@ import { URLExt } from '@jupyterlab/coreutils';
 
 import { CloudMLClient } from '../api';
 import { IOperation } from '../types';
-import { IClone, ICodeChanges, ICodeOf, ICodeStatus, IDecision } from './types';
+import { IClone, ICodeChanges, ICodeOf, ICodeStatus, IDecision, IRefs } from './types';
 
 /** The part of the REST API that serves code. Every method throws CloudMLError. */
 export class CodeClient {
@@ -28,6 +28,11 @@ export class CodeClient {
   settle(of: ICodeOf, file: string, there: boolean): Promise<IOperation> {
     const body = there ? { take: [file] } : { keep: [file] };
     return this._client.begin('POST', 'workspaces/settle', { ...of, ...body });
+  }
+
+  /** Ask a Git URL for its branches and tags. */
+  refs(url: string, path: string): Promise<IRefs> {
+    return this._client.ask('workspaces/refs', { url, path });
   }
 
   /** Begin to clone a Git URL and to send it. */

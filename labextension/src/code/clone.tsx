@@ -1,15 +1,13 @@
-import { Dialog, Notification, ReactWidget } from '@jupyterlab/apputils';
+import { Dialog, Notification } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
-import { HTMLSelect } from '@jupyterlab/ui-components';
-import * as React from 'react';
 
 import { CloudMLError } from '../api';
 import { titledDialog } from '../dialogs';
 import { LOCAL } from '../specs';
 import { errorText } from '../text';
 import { ICloudML } from '../tokens';
-import { IMachine } from '../types';
 import { CodeClient } from './client';
+import { CloneForm } from './clone_form';
 import { askDecision } from './large';
 import { ICloned, IClone, isQuestion } from './types';
 
@@ -26,9 +24,10 @@ export async function cloneCode(
     });
     return;
   }
+  const client = new CodeClient(model.client);
   const dialog = titledDialog<IClone>({
     title: trans.__('Clone a Git repository'),
-    body: new CloneForm(machines, path, trans),
+    body: new CloneForm(machines, path, url => client.refs(url, path), trans),
     buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Clone') })],
     focusNodeSelector: 'input'
   });
@@ -80,73 +79,4 @@ async function run(
   } finally {
     operation.dispose();
   }
-}
-
-/** The form; its value is what the user has typed. */
-class CloneForm extends ReactWidget implements Dialog.IBodyWidget<IClone> {
-  constructor(
-    private readonly _machines: ReadonlyArray<IMachine>,
-    path: string,
-    private readonly _trans: TranslationBundle
-  ) {
-    super();
-    this.addClass('jp-cloudml-policies');
-    this._value = { url: '', machine: _machines[0]?.name ?? '', path };
-  }
-
-  getValue(): IClone {
-    return this._value;
-  }
-
-  protected override render(): JSX.Element {
-    const trans = this._trans;
-    return (
-      <>
-        <label htmlFor="jp-cloudml-url">{trans.__('Git URL')}</label>
-        <input
-          id="jp-cloudml-url"
-          className="jp-mod-styled"
-          type="text"
-          aria-describedby="jp-cloudml-url-hint"
-          onChange={event => this._set({ url: event.target.value.trim() })}
-        />
-        <p id="jp-cloudml-url-hint" className="jp-cloudml-hint">
-          {trans.__(
-            'Cloned on the computer of this server, with its credentials: none goes to the machine.'
-          )}
-        </p>
-        <label htmlFor="jp-cloudml-ref">{trans.__('Branch, tag or commit')}</label>
-        <input
-          id="jp-cloudml-ref"
-          className="jp-mod-styled"
-          type="text"
-          aria-describedby="jp-cloudml-ref-hint"
-          onChange={event => this._set({ ref: event.target.value.trim() })}
-        />
-        <p id="jp-cloudml-ref-hint" className="jp-cloudml-hint">
-          {trans.__(
-            'Empty takes the branch of the remote. A clone that is here already changes to it.'
-          )}
-        </p>
-        <label htmlFor="jp-cloudml-clone-machine">{trans.__('Machine')}</label>
-        <HTMLSelect
-          id="jp-cloudml-clone-machine"
-          defaultValue={this._value.machine}
-          onChange={event => this._set({ machine: event.target.value })}
-        >
-          {this._machines.map(machine => (
-            <option key={machine.name} value={machine.name}>
-              {machine.label}
-            </option>
-          ))}
-        </HTMLSelect>
-      </>
-    );
-  }
-
-  private _set(change: Partial<IClone>): void {
-    this._value = { ...this._value, ...change };
-  }
-
-  private _value: IClone;
 }

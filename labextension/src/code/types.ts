@@ -84,6 +84,14 @@ export interface IClone extends ICodeOf, IDecision {
   readonly ref?: string;
 }
 
+/** What there is to choose from of a Git URL; commits are those of a clone that is here. */
+export interface IRefs {
+  readonly branches: ReadonlyArray<string>;
+  readonly tags: ReadonlyArray<string>;
+  readonly commits: ReadonlyArray<{ commit: string; title: string }>;
+  readonly more: boolean;
+}
+
 /** What a clone has done. */
 export interface ICloned extends ISynced {
   readonly name: string;

@@ -55,6 +55,7 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (r"/workspaces/sync", workspaces.SyncHandler),
     (r"/workspaces/pull", workspaces.PullHandler),
     (r"/workspaces/clone", workspaces.CloneHandler),
+    (r"/workspaces/refs", workspaces.RefsHandler),
     (r"/workspaces/settle", workspaces.SettleHandler),
     (r"/status", status.StatusHandler),
     (r"/openapi.json", status.OpenAPIHandler),

@@ -101,6 +101,18 @@ class CloneHandler(WorkspaceHandlerBase):
         self.accept(await self.core.workspaces.clone(self.folder_of(str(body["path"])), body))
 
 
+class RefsHandler(WorkspaceHandlerBase):
+    """``workspaces/refs``"""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Ask a Git URL what there is to choose from. A POST, as the URL may hold a password."""
+        body = self.body("RefsQuery")
+        folder = self.folder_of(str(body["path"]))
+        self.answer(await self.core.workspaces.refs(folder, str(body["url"])))
+
+
 class SettleHandler(WorkspaceHandlerBase):
     """``workspaces/settle``"""
 
