@@ -39,6 +39,7 @@ BODIES: dict[str, object] = {
     "PATCH machines/box/datasets": {"quota": 1},
     "kernels/k/executions/ack": {"msg_ids": ["m"]},
     "executions/ack": {"path": "a.ipynb", "msg_ids": ["m"]},
+    "buckets/measure": {"bucket": "bucket"},
     "workspaces/sync": {"path": "", "machine": "box"},
     "workspaces/pull": {"path": "", "machine": "box"},
     "workspaces/clone": {"path": "", "machine": "box", "url": "https://h.example/b"},
@@ -46,7 +47,13 @@ BODIES: dict[str, object] = {
     "workspaces/settle": {"path": "", "machine": "box", "take": ["a.py"]},
 }
 
-QUERIES = ("executions", "workspaces", "workspaces/changes", "workspaces/snapshots")
+QUERIES = (
+    "executions",
+    "workspaces",
+    "workspaces/changes",
+    "workspaces/snapshots",
+    "environments/sources",
+)
 
 
 class Watched:
