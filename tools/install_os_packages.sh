@@ -1,5 +1,5 @@
 #!/bin/sh
-# See to the programs that the tests run: an SSH server, network namespaces, PostgreSQL, S3 (Ceph), a browser.
+# See to the programs that the tests run: an SSH server, network namespaces, PostgreSQL, S3 (Ceph), podman, a browser.
 # Installs them with apt-get as root or through sudo; otherwise says what to install, and fails.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -22,6 +22,8 @@ need fish fish
 need tcsh tcsh
 need ps procps
 need git git
+need podman podman
+need crun crun
 need radosgw radosgw
 need ceph-mon ceph-mon
 need ceph-osd ceph-osd

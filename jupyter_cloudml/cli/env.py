@@ -38,6 +38,9 @@ def env() -> None:
     "--same", is_flag=True, help="The packages of this very Python, in place of a SOURCE."
 )
 @HERE
+@click.option(
+    "--image", metavar="REF", help="A container image, run by the podman or docker there."
+)
 @click.option("--without", multiple=True, metavar="PACKAGE", help="Leave this package out.")
 @click.option("--python", metavar="PATH", help="The Python there that it is made of.")
 @click.option("--upgrade", is_flag=True, help="Resolve anew what is not pinned.")
@@ -57,6 +60,7 @@ def build(
     name: str | None,
     same: bool,
     here: str | None,
+    image: str | None,
     without: tuple[str, ...],
     python: str | None,
     upgrade: bool,
@@ -67,12 +71,16 @@ def build(
     """Build an environment from SOURCE on a machine, once for each lock, and offer it as a kernel.
 
     SOURCE is requirements.txt, pyproject.toml (with uv.lock, as it is locked there), environment.yml, a folder with one of them, or
-    image:cpu, image:gpu, image:dask. ipykernel is always in it.
+    image:cpu, image:gpu, image:dask. ipykernel is always in it. With --image the kernel runs in a container of that image; --upgrade pulls it anew.
     """
-    if (source is None) != same:
-        raise UsageError("give a SOURCE or --same", hint="see: jupyter cloudml env build --help")
+    if (source is not None) + same + (image is not None) != 1:
+        raise UsageError(
+            "give a SOURCE, --same or --image", hint="see: jupyter cloudml env build --help"
+        )
     if source is not None:
         wanted = sources.find(source)
+    elif image is not None:
+        wanted = sources.container(image)
     else:
         wanted = sources.same(reference.of(here))
     title = f"{name or wanted.name} on {on}"
@@ -152,7 +160,8 @@ def _show_built(done: Built, as_json: bool) -> None:
         render.show_json(done.to_dict())
         return
     what = "built" if done.made else "was there already"
-    click.echo(f"{done.name} on {done.machine}: {what}, {done.packages} packages")
+    packages = f", {done.packages} packages" if done.packages else ""
+    click.echo(f"{done.name} on {done.machine}: {what}{packages}")
     click.echo(done.python_path)
     if done.evicted:
         click.echo(f"{len(done.evicted)} not used for long were deleted to keep to the quota")

@@ -29,6 +29,7 @@ NEEDS = {
     "packages": ("say", "packages"),
     "removal": ("say", "shelf", "removal"),
     "build": ("say", "shelf", "removal", "install", "build"),
+    "image": ("say", "shelf", "removal", "install", "build", "image"),
 }
 
 Tell = Callable[[str], None]
@@ -77,7 +78,7 @@ class Program:
     def _argv(self, verb: str) -> list[str]:
         read = f"import sys;exec(sys.stdin.buffer.read({len(source_of(verb))}))"
         # Only who looks at a Python's own packages needs them: without, it starts in half the time.
-        bare = ["-S"] if verb.startswith(("shelf.", "removal.", "build.")) else []
+        bare = ["-S"] if verb.startswith(("shelf.", "removal.", "build.", "image.")) else []
         return [self.python, "-I", *bare, "-c", read, verb]
 
     def _start(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import JSON, Cancelled, CloudMLError, Conflict, NoPython, NotFound, ProtocolError
 from ..link.command import check_name
-from . import build_log, built, comparison, conda, lock, probe, reference
+from . import build_log, built, comparison, conda, containers, lock, probe, reference
 from .build_log import LogFile
 from .builder import Builder, facts_of, python_named
 from .built import Built, Environment, parse_list
@@ -33,11 +33,12 @@ QUOTA = 20_000_000_000  # bytes of environments on one machine; those not used f
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be built on one machine: pins, or the text of an environment.yml. `key` is its name there."""
+    """What is to be built on one machine: pins, the text of an environment.yml, or an image. `key` is its name there."""
 
     key: str
     pins: tuple[lock.Pin, ...]
     conda: str | None = None
+    image: str | None = None
 
 
 def plan_of(pins: Sequence[lock.Pin], facts: HostFacts, gpu: str) -> Plan:
@@ -84,7 +85,8 @@ class Environments:
             base = self._base(link, machine, python)
             work = Program(link, base, progress, written, called_off)
             work, facts = self._python_for(work, source, python is not None)
-            progress("resolving the packages")
+            if source.kind is not Kind.CONTAINER:
+                progress("resolving the packages")
             plan = self._plan(work, facts, source, leave_out, upgrade)
             if called_off.is_set():
                 raise Cancelled("the environment was called off")
@@ -99,7 +101,7 @@ class Environments:
         if made:
             noted: dict[str, JSON] = {
                 "source": source.text,
-                "python": "" if plan.conda else facts.markers["python_full_version"],
+                "python": "" if plan.conda or plan.image else facts.markers["python_full_version"],
                 "packages": len(plan.pins),
             }
             told = self._make(work, plan, facts, noted=noted, name=name, quota=quota)
@@ -197,6 +199,9 @@ class Environments:
         upgrade: bool,
     ) -> Plan:
         gpu = gpu_of(work.link)
+        if source.kind is Kind.CONTAINER:
+            image = containers.image_of(work, source, upgrade)
+            return Plan(containers.key(image, facts.platform, gpu), (), image=image)
         if source.kind is Kind.CONDA:
             if facts.conda is None:
                 raise conda.missing(work.link.machine)
@@ -210,6 +215,8 @@ class Environments:
 
     def _make(self, work: Program, plan: Plan, facts: HostFacts, **noted: JSON) -> dict[str, Any]:
         """Build what is planned."""
+        if plan.image is not None:
+            return containers.make(work, plan.image, gpu_of(work.link), key=plan.key, **noted)
         builder = Builder(work.link.machine, work, work.cancelled)
         if plan.conda is not None:
             work.progress("having conda resolve and install the packages")

@@ -21,6 +21,7 @@ IMAGE = "image:"
 OWN = "jupyter-cloudml"  # needed nowhere but here
 _LEADS_ELSEWHERE = re.compile(r"^\s*(-r|-c|-e|--requirement|--constraint|--editable)\b", re.M)
 MAX_NEAR = 12
+_REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
 _FOUND_IN_FOLDERS = ("uv.lock", "pyproject.toml", "requirements.txt", "environment.yml")
 
 
@@ -33,6 +34,7 @@ class Kind(str, Enum):
     CONDA = "conda"
     SAME = "same"
     IMAGE = "image"
+    CONTAINER = "container"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,17 @@ def find(text: str) -> Source:
             f"there is no file {path}", hint=f"images are {', '.join(map(repr, images.names()))}"
         )
     return Source(_kind_of(path), str(path), name_for(path.parent.name), path)
+
+
+def container(ref: str) -> Source:
+    """Return an image of a container engine, as `docker.io/jupyter/scipy-notebook:latest`. Raises UsageError."""
+    if not _REFERENCE.fullmatch(ref):
+        raise UsageError(
+            f"{ref[:80]!r} is not the name of a container image",
+            hint="give it as the engine takes it: docker.io/library/python:3.12",
+        )
+    last = ref.rpartition("/")[2].partition("@")[0].partition(":")[0]
+    return Source(Kind.CONTAINER, f"container {ref}", name_for(last))
 
 
 def near(folder: Path, root: Path) -> list[Source]:

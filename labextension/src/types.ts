@@ -148,6 +148,8 @@ export interface IImage {
 /** What an environment is to be built from: a source, or `same` as the server's Python. */
 export interface IBuild {
   readonly source?: string;
+  /** An image for the container engine of the machine. */
+  readonly image?: string;
   readonly same?: boolean;
   /** With `same`: the kernelspec here whose Python is meant. */
   readonly spec?: string;

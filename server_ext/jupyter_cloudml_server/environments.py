@@ -102,9 +102,11 @@ class EnvironmentCalls:
         return self._operations.start("remove-environment", machine, work)
 
     def _source(self, body: Mapping[str, JSON]) -> Source:
-        text, same = body.get("source"), body.get("same") is True
-        if bool(text) == same:
-            raise UsageError("Give a source, or same.", field="source")
+        text, same, image = body.get("source"), body.get("same") is True, body.get("image")
+        if bool(text) + same + bool(image) != 1:
+            raise UsageError("Give a source, an image, or same.", field="source")
+        if image:
+            return sources.container(str(image))
         if not same:
             return sources.find(str(text))
         spec = str(body.get("spec") or "")

@@ -445,11 +445,17 @@ def test_over_rest_a_build_is_an_operation_with_steps_a_log_and_an_end(
                 {},
                 {"same": True, "source": "x"},
                 {"source": "/no/such.txt"},
+                {"image": "Not An Image"},
+                {"image": "x", "same": True},
                 {"name": ""},
             ):
                 assert server.api("POST", path, body).status == 400
             assert server.api("POST", path, {"source": "image:x"}).status == 404
             assert server.api("POST", "machines/x/environments", {"same": True}).status == 404
+            in_image = server.operation(server.api("POST", path, {"image": "docker.io/x"}), 60)
+            assert in_image["error"]["code"] == "no_image", "nothing to fetch from"
+            assert server.get("environments/sources?path=") == {"sources": []}
+            assert server.get(f"{path}/d/log") == {"log": ""}
 
             hold(supplied)
             begun = server.api("POST", path, {"source": str(asked), "name": "d"})
@@ -465,6 +471,7 @@ def test_over_rest_a_build_is_an_operation_with_steps_a_log_and_an_end(
             )
             assert (done["state"], done["result"]["name"]) == ("done", "d"), done
             assert any("six" in line for line in done["log"])
+            assert "six" in server.get(f"{path}/d/log")["log"]
             (listed,) = server.get(path)["environments"]
             assert listed["names"] == ["d"]
             drift = server.get("machines/box/drift?environment=d")

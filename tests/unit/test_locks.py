@@ -367,3 +367,37 @@ def test_a_list_of_environments_is_checked_before_it_is_shown() -> None:
         parse_list({"a": 1})
     assert keys_in(["0123456789abcdef", "../x", 5]) == ["0123456789abcdef"]
     assert keys_in("0123456789abcdef") == keys_in(None) == []
+
+
+def test_the_files_beside_a_notebook_and_above_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "project" / "notebooks"
+    folder.mkdir(parents=True)
+    for name in ("requirements.txt", "environment.yaml"):
+        (folder / name).touch()
+    for name in ("pyproject.toml", "uv.lock"):
+        (tmp_path / "project" / name).touch()
+    (tmp_path / "requirements.txt").touch()
+    found = [
+        (each.kind, each.text.removeprefix(str(tmp_path)))
+        for each in sources.near(folder, tmp_path / "project")
+    ]
+    assert found == [
+        (Kind.REQUIREMENTS, "/project/notebooks/requirements.txt"),
+        (Kind.CONDA, "/project/notebooks/environment.yaml"),
+        (Kind.UV_LOCK, "/project/uv.lock"),
+    ]
+    assert len(sources.near(folder, tmp_path)) == 4
+    assert len(sources.near(folder, Path("/elsewhere"))) == 2, (
+        "not above a folder that is elsewhere"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "-v", "Upper/x", "a b", "a;b", "$x", "x" * 300])
+def test_an_odd_name_is_no_image_of_an_engine(name: str) -> None:
+    with pytest.raises(UsageError, match="not the name of a container image"):
+        sources.container(name)
+
+
+def test_an_environment_is_called_after_its_image() -> None:
+    for ref in ("docker.io/jupyter/scipy:2", "scipy@sha256:" + "a" * 64, "localhost:5000/scipy"):
+        assert sources.container(ref).name == "scipy"

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from jupyter_cloudml.environments.host import removal, shelf
+from jupyter_cloudml.environments import containers, sources
+from jupyter_cloudml.environments.host import image, removal, shelf
 from jupyter_cloudml.environments.host.say import Failed, InUse
+from jupyter_cloudml.errors import NoEnvironment
 
 OLD, MIDDLE, NEW, PLAIN = ("a" * 16, "b" * 16, "c" * 16, "d" * 16)
 
@@ -168,3 +171,17 @@ def test_the_list_says_what_there_is(root: Path, capsys: pytest.CaptureFixture[s
     assert (first["names"], first["packages"], first["in_use"]) == (["a", "b"], 3, False)
     assert first["bytes"] >= 100_000
     assert (second["names"], second.get("packages")) == ([], None)
+
+
+def test_a_machine_without_a_container_engine_says_so(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(root))
+    image.find("docker.io/x", False)
+    assert said(capsys) == {"no_engine": True}
+    work: Any = SimpleNamespace(
+        run=lambda *asked: {"no_engine": True}, link=SimpleNamespace(machine="box")
+    )
+    with pytest.raises(NoEnvironment, match="box has neither podman nor docker") as told:
+        containers.image_of(work, sources.container("docker.io/x"), False)
+    assert told.value.code == "no_engine" and "install podman there" in told.value.hint

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 
 from .say import Failed, NoSpace, told
 from .shelf import find_program
@@ -29,8 +30,8 @@ def installer_environment(folder: str) -> dict[str, str]:
     return env
 
 
-def run(argv: list[str], folder: str) -> None:
-    """Run an installer; its output is the log. Raises Failed or NoSpace with its own reason."""
+def run(argv: list[str], folder: str, heard: Callable[[str], None] = lambda line: None) -> None:
+    """Run an installer; its output is the log, of which `heard` hears each line. Raises Failed or NoSpace with its own reason."""
     try:
         child = subprocess.Popen(
             argv,
@@ -48,6 +49,7 @@ def run(argv: list[str], folder: str) -> None:
             for line in child.stdout or ():
                 sys.stdout.write(line)
                 sys.stdout.flush()
+                heard(line)
                 tail = [*tail[1 - TAIL_LINES :], line.strip()[:500]]
             code = child.wait()
         finally:

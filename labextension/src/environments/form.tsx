@@ -9,6 +9,7 @@ import { IBuild, IDrift, IImage, IMachine } from '../types';
 
 const SAME = 'same';
 const FILE = 'file';
+const CONTAINER = 'container';
 
 /** Ask what an environment is to be built from; null when nothing is to be built. */
 export async function askBuild(
@@ -44,6 +45,9 @@ class BuildForm extends ReactWidget implements Dialog.IBodyWidget<IBuild> {
     if (this._from === SAME) {
       return { same: true, ...name };
     }
+    if (this._from === CONTAINER) {
+      return { image: this._image, ...name };
+    }
     return { source: this._from === FILE ? this._file : this._from, ...name };
   }
 
@@ -68,6 +72,7 @@ class BuildForm extends ReactWidget implements Dialog.IBodyWidget<IBuild> {
             </option>
           ))}
           <option value={FILE}>{trans.__('a file or folder…')}</option>
+          <option value={CONTAINER}>{trans.__('a container image…')}</option>
         </HTMLSelect>
         <DriftNote drift={this.drift} trans={trans} />
         {this._from === FILE && (
@@ -82,6 +87,24 @@ class BuildForm extends ReactWidget implements Dialog.IBodyWidget<IBuild> {
                 this._file = event.target.value.trim();
               }}
             />
+          </>
+        )}
+        {this._from === CONTAINER && (
+          <>
+            <label htmlFor="jp-cloudml-image">{trans.__('Image')}</label>
+            <input
+              id="jp-cloudml-image"
+              className="jp-mod-styled"
+              type="text"
+              placeholder="quay.io/jupyter/scipy-notebook"
+              aria-describedby="jp-cloudml-image-hint"
+              onChange={event => {
+                this._image = event.target.value.trim();
+              }}
+            />
+            <p id="jp-cloudml-image-hint" className="jp-cloudml-hint">
+              {trans.__('The podman or docker of the machine runs it; ipykernel has to be in it.')}
+            </p>
           </>
         )}
         <label htmlFor="jp-cloudml-env-name">{trans.__('Name')}</label>
@@ -101,6 +124,7 @@ class BuildForm extends ReactWidget implements Dialog.IBodyWidget<IBuild> {
 
   private _from = SAME;
   private _file = '';
+  private _image = '';
   private _name = '';
 }
 
