@@ -37,6 +37,7 @@ BODIES: dict[str, object] = {
     "machines/box": {"label": "Box"},
     "machines/box/datasets": {"source": "s3://bucket/a", "target": "a"},
     "PATCH machines/box/datasets": {"quota": 1},
+    "POST kernels/k/drift": {"spec": "python3"},
     "kernels/k/executions/ack": {"msg_ids": ["m"]},
     "executions/ack": {"path": "a.ipynb", "msg_ids": ["m"]},
     "buckets/measure": {"bucket": "bucket"},
