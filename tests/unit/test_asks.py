@@ -6,14 +6,20 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from jupyter_cloudml.agent import asks
+import jupyter_cloudml
+from jupyter_cloudml.agent import asks, notebook
 from jupyter_cloudml.agent.asks import Asks
 from jupyter_cloudml.agent.loop import Loop
+from jupyter_cloudml.datasets.address import Address, usual_folder
+from jupyter_cloudml.datasets.requests import Request, check_allowed
+from jupyter_cloudml.errors import Conflict, UsageError
 
 ID = "ab" * 16
 
@@ -193,3 +199,88 @@ def test_an_agent_that_has_just_taken_over_says_of_none_that_it_has_gone(
     assert desk.told == [] and desk.asks.say(one, ID, {"progress": ""}) is True
     desk.turn(1.0)
     assert desk.told == [("one", 1, {"new": [], "gone": [ID]})]
+
+
+# -- what the other end makes of them ------------------------------------------------------------------
+
+GOOD = {"method": "dataset", "source": "s3://bucket/p/"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "shell"},
+        {"source": None},
+        {"source": "/etc/passwd"},
+        {"source": "s3://"},
+        {"source": ["s3://bucket"]},
+        {"folder": ""},
+        {"folder": "a\0b"},
+        {"folder": "x" * 5000},
+        {"profile": {"a": 1}},
+        {"endpoint_url": 7},
+        {"include": "*"},
+        {"include": [1]},
+        {"include": ["x"] * 101},
+        {"exclude": ["x" * 1001]},
+        {"exclude": ["*a*a*a*a"]},
+        {"include": [""]},
+    ],
+)
+def test_a_request_out_of_shape_is_refused(wrong: dict[str, Any]) -> None:
+    assert Request.parse(GOOD).source == "s3://bucket/p"
+    with pytest.raises(UsageError):
+        Request.parse({**GOOD, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("allowed", "is_allowed"),
+    [
+        (["s3://"], True),
+        ([], False),
+        (["s3://bucket"], True),
+        (["s3://bucket/"], True),
+        (["s3://buck"], False),
+        (["s3://bucket/p"], True),
+        (["s3://bucket/p/q"], False),
+        (["s3://bucket/pp", "s3://bucket/p/"], True),
+    ],
+)
+def test_a_server_syncs_for_kernels_what_it_may_alone(allowed: list[str], is_allowed: bool) -> None:
+    request = Request.parse(GOOD)
+    with nullcontext() if is_allowed else pytest.raises(Conflict, match="does not sync"):
+        check_allowed(request, allowed)
+
+
+@pytest.mark.parametrize(
+    ("url", "source", "folder"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com", "s3://b1/p/q", "data/b1/p/q"),
+        ("http://user@[::1]:9000", "s3://b1", "data/::1_9000/b1"),
+        ("https://minio.lab", "s3://b1/p", "data/minio.lab/b1/p"),
+    ],
+)
+def test_a_dataset_has_its_folder(url: str, source: str, folder: str) -> None:
+    address = Address.parse(source)
+    assert usual_folder(url, address, address.below) == folder
+
+
+def test_no_folder_leads_out_of_the_home() -> None:
+    address = Address.parse("s3://b1/../..")
+    with pytest.raises(UsageError, match="folder"):
+        usual_folder("https://minio.lab", address, address.below)
+
+
+def test_a_python_that_no_agent_has_started_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("JUPYTER_CLOUDML_AGENT", raising=False)
+    monkeypatch.setenv("JUPYTER_CLOUDML_HOME", str(tmp_path / "home"))
+    with pytest.raises(jupyter_cloudml.DatasetError) as caught:
+        jupyter_cloudml.dataset("s3://bucket/p")
+    assert caught.value.code == "no_agent" and "JupyterLab" in caught.value.hint
+    monkeypatch.setattr(notebook, "agent_here", None)
+    with pytest.raises(jupyter_cloudml.DatasetError, match="data sync"):
+        jupyter_cloudml.dataset("s3://bucket/p")
+    with pytest.raises(ValueError, match="s3://BUCKET"):
+        jupyter_cloudml.dataset("bucket/p")
