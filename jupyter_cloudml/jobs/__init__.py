@@ -1,1 +1,1 @@
-"""Jobs: what is to run and when, and the scheduler that sees to it. Nothing runs a notebook yet."""
+"""Jobs: what is to run and when, the scheduler that sees to it, and what runs notebooks on machines."""

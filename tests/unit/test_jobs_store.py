@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import postgres
@@ -16,7 +17,8 @@ from sqlalchemy import text
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
-from jupyter_cloudml.store import Store, StoreError
+from jupyter_cloudml.events import Event
+from jupyter_cloudml.store import MachineRecord, Store, StoreError, migrations
 from jupyter_cloudml.store.jobs import Definition, Edges
 from jupyter_cloudml.store.jobs_claims import Claiming, Move
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
@@ -545,3 +547,18 @@ def test_the_table_itself_refuses_a_second_run_of_a_due_time(store: Store) -> No
     with pytest.raises(StoreError, match=r"(?i)unique"):
         store.database.write(lambda connection: connection.execute(again))
     assert len(store.runs.page(job_id=job.id)) == 1
+
+
+def test_a_database_from_before_jobs_keeps_its_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "HEAD", "0001")
+        old = Store.open(Config(home=tmp_path))
+        box = MachineRecord("box-2", "ssh", "box-2", 1, "running")
+        old.machines.insert(box, lambda record: Event("machine", record.name, "running", 1, 1))
+        old.close()
+    new = Store.open(Config(home=tmp_path))
+    assert new.machines.list() == [box]
+    assert new.jobs.page() == []
+    new.close()
