@@ -17,7 +17,7 @@ from pathlib import Path
 
 import websocket
 
-from benchmarks import code, data, environments, kernels, parts, report, servers, startup
+from benchmarks import code, data, environments, kernels, parts, report, runs, servers, startup
 from benchmarks.candidates import AGENT, LOCAL, OPENSSH, PARAMIKO, SSHPYK, Field
 from benchmarks.figures import Row
 from benchmarks.session import NoAnswer
@@ -46,6 +46,7 @@ class Size:
     code: code.Amount = field(default_factory=code.Amount)
     data: data.Amount = field(default_factory=data.Amount)
     environments: int = 5
+    runs: int = 7
 
 
 QUICK = Size(
@@ -62,6 +63,7 @@ QUICK = Size(
     3.0,
     code.Amount(1, 50, 100, 500),
     data.Amount(1, 50, 200),
+    1,
     1,
 )
 
@@ -127,6 +129,8 @@ class Run:
         if "env" in groups:
             place = field.folder / "environments"
             self._try("env", lambda: environments.measure(place, candidates, size.environments))
+        if "runs" in groups:
+            self._try("runs", lambda: runs.measure(size.runs))
         if "data" in groups:
             self._try("data", lambda: data.measure(field.folder / "data", candidates, size.data))
 

@@ -35,6 +35,11 @@ ENVIRONMENTS = """\
 An environment on a machine over openssh from a lock whose wheels are in uv's cache, beside `uv pip sync` of the same lock there.
 """
 
+RUNS = """\
+Notebooks run on this computer under the agent, cell by cell with records that a reader gets live, beside the tool that is named, in turn. A *warm runner* is a process
+that has imported all it needs and waits; a kernel kept ready waits with it.
+"""
+
 WHY_BULK = """\
 Why bulk output falls short: on 2 CPUs there is no processor left over for the way. For one output of 50 MB, which a local kernel brings in 0.24 s,
 the agent takes 0.05 s of processor time, sshd 0.04 s, ssh 0.03 s and our end of the link 0.02 s (means of 12, taken aside on 2026-11-21;
@@ -51,6 +56,7 @@ class Part:
     groups: tuple[str, ...]
     intro: str
     of_kernels: bool = False
+    in_readme: bool = True
 
 
 PARTS = (
@@ -64,6 +70,7 @@ PARTS = (
     Part("code", "Code", ("code",), CODE),
     Part("data", "Datasets", ("data",), DATA),
     Part("environments", "Environments", ("env",), ENVIRONMENTS),
+    Part("runs", "Runs of notebooks", ("runs",), RUNS, in_readme=False),
 )
 
 
@@ -101,7 +108,8 @@ def write(
         rows = measured.rows
         short = report.shortened(rows) if part.of_kernels else report.beside(rows)
         _renew(root / "docs" / "benchmarks.md", part, full)
-        _renew(root / "README.md", part, short)
+        if part.in_readme:
+            _renew(root / "README.md", part, short)
 
 
 def _renew(document: Path, part: Part, written: str) -> None:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import psutil
 
-from benchmarks.candidates import LOCAL, OPENSSH, OURS, PARAMIKO, TITLES
+from benchmarks.candidates import AGENT, LOCAL, OPENSSH, OURS, PARAMIKO, TITLES
 from benchmarks.figures import Figure, Row
 
 PACKAGES = ["jupyter-cloudml", "jupyter-client", "jupyter-server", "ipykernel", "pyzmq", "paramiko"]
@@ -58,11 +58,13 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def beside(rows: Sequence[Row]) -> str:
-    """Write rows beside other tools as a table: a machine over openssh, and the tool beside it."""
-    lines = [["what", "ours, openssh", "beside it", "must"], ["---"] * 4]
+    """Write rows beside other tools as a table: a machine over openssh, or this computer, and the tool beside it."""
+    ours = AGENT if any(AGENT in row.figures for row in rows) else OPENSSH
+    where = "ours, openssh" if ours == OPENSSH else TITLES[AGENT]
+    lines = [["what", where, "beside it", "must"], ["---"] * 4]
     for row in rows:
         theirs = f"{cell(row, row.baseline)} {row.tool}" if row.tool else "–"
-        lines.append([f"{row.title}, {row.unit}", cell(row, OPENSSH), theirs, row.promise])
+        lines.append([f"{row.title}, {row.unit}", cell(row, ours), theirs, row.promise])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
