@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cloudbox.faults import Host
 from cloudbox.fixture import Box, Identity, SSHConfig
-from integration.test_snapshots import git
+from integration.repositories import git
 from playwright.sync_api import Locator, expect
 
 from .lab import Lab, wait_for

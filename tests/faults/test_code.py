@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.links import CutLink, make_link
-from integration.test_code_sync import Place
+from integration.code_place import Place
+from integration.links import CutLink, link_at
 
 TESTS = Path(__file__).parents[1]
 
@@ -55,16 +55,8 @@ PULL = ["RemoteFolder.changes", "RemoteFolder.get", "Objects.put", "LocalFolder.
 
 @pytest.fixture(scope="module")
 def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CutLink]:
-    """A link to an agent whose home is the tests'."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        made = make_link("local")
-        try:
-            yield made
-        finally:
-            made.wait_up(30)
-            made.call("shutdown", stop_processes=True, grace_s=0)
-            made.close()
+    with link_at(tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 @pytest.fixture

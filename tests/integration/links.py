@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from jupyter_cloudml.link.bootstrap import Connect, Opened, local_connect, ssh_connect
@@ -72,6 +73,20 @@ def make_link(kind: str, alias: str = "", known_hosts: Path | None = None) -> Cu
         link = CutLink(alias, ssh_connect(target))
     link.open(30)
     return link
+
+
+@contextmanager
+def link_at(home: Path) -> Iterator[CutLink]:
+    """A link to an agent of this computer whose home folder is the tests'; the agent ends with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        made = make_link("local")
+        try:
+            yield made
+        finally:
+            made.wait_up(30)
+            made.call("shutdown", stop_processes=True, grace_s=0)
+            made.close()
 
 
 class RemoteKernel:

@@ -9,8 +9,8 @@ import pytest
 from cloudbox.faults import Host
 from cloudbox.fixture import Box, SSHConfig
 
+from .repositories import git
 from .test_cli import Home, home  # noqa: F401 - the fixture
-from .test_snapshots import git
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ from jupyter_cloudml.workspaces.git import GitError
 from jupyter_cloudml.workspaces.progress import Steps
 from jupyter_cloudml.workspaces.source import Source, check_ref
 
+from .repositories import git
 from .test_cli import Home, home  # noqa: F401 - the fixture
-from .test_snapshots import git
 
 
 @dataclass

@@ -43,7 +43,7 @@ from jupyter_cloudml.datasets.sync import Done, Options
 from jupyter_cloudml.errors import Busy, Cancelled, CloudMLError, NotFound, UsageError
 from jupyter_cloudml.machines.service import Machines
 
-from .links import CutLink, make_link, wait_for
+from .links import CutLink, link_at, wait_for
 from .test_cli import Home, home  # noqa: F401 - the fixture
 
 pytestmark = pytest.mark.timeout(240)
@@ -62,16 +62,8 @@ class OneMachine:
 
 @pytest.fixture(scope="module")
 def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CutLink]:
-    """A link to an agent whose home is the tests'."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        made = make_link("local")
-        try:
-            yield made
-        finally:
-            made.wait_up(30)
-            made.call("shutdown", stop_processes=True, grace_s=0)
-            made.close()
+    with link_at(tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 class Place:

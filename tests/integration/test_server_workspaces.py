@@ -18,8 +18,8 @@ from liveserver import Reply, ThreadServer, places, thread_server, wait_for
 
 from jupyter_cloudml.workspaces.guard import SETTING
 
+from .repositories import git
 from .test_server_kernels import Page, connected, notebook, text_of
-from .test_snapshots import git
 
 OPERATION_S = 90.0
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import stat
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -22,18 +21,9 @@ from jupyter_cloudml.workspaces.guard import Amount, LargeFiles, LargeFolder
 from jupyter_cloudml.workspaces.packing import Pack
 from jupyter_cloudml.workspaces.snapshot import Snapshots
 
+from .repositories import git, run_git
+
 ODD = ["a b", "é.py", "new\nline", 'quo"te', "-dash", "tab\t", ":(top)x", "*"]
-
-
-def run_git(folder: Path, *words: str, check: bool = True) -> bytes:
-    argv = ["git", *words]  # nosemgrep: git-argv-without-dashes
-    return subprocess.run(argv, cwd=folder, check=check, capture_output=True).stdout
-
-
-def git(folder: Path, *words: str) -> str:
-    options = ["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"]
-    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-    return run_git(folder, *options, *who, *words).decode().strip()
 
 
 @pytest.fixture
