@@ -137,7 +137,8 @@ def arrange(objects: Iterable[Object], below: str) -> Iterator[File | Folder | R
     ] = []  # files that others may lie below, the innermost last
     for each in objects:
         path = each.name.removeprefix(below)
-        yield from _settled(waiting, path)
+        if waiting:
+            yield from _settled(waiting, path)
         marker = path.endswith("/")
         why = flaw(path.rstrip("/") if marker and not path.endswith("//") else path)
         if not path and not each.size:

@@ -175,14 +175,19 @@ def profiles() -> list[str]:
         return [str(name) for name in boto3.Session().available_profiles]
 
 
-def document(body: bytes) -> ElementTree.Element:
+def tree(body: bytes) -> ElementTree.Element:
     """Parse an answer. Raises ProtocolError for what is no XML, or would make the parser work for it."""
     if b"<!DOCTYPE" in body[:4096] or b"<!ENTITY" in body[:4096]:
         raise ProtocolError("the S3 service answered with a document type")
     try:
-        root = ElementTree.fromstring(body)  # noqa: S314 - see above
+        return ElementTree.fromstring(body)  # noqa: S314 - see above
     except ElementTree.ParseError as exc:
         raise ProtocolError(f"the S3 service did not answer with XML: {exc}") from exc
+
+
+def document(body: bytes) -> ElementTree.Element:
+    """Parse a short answer; its tags are without their namespace then. Raises ProtocolError."""
+    root = tree(body)
     for each in root.iter():
         each.tag = each.tag.rpartition("}")[2]
     return root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,8 @@ from .program import Program
 from .sync import Sync
 
 BATCH = 1000  # files told at once
-AHEAD = 4000  # files that may be listed and neither there nor given up
+UNANSWERED = 8  # batches: the program takes as long to begin as some pages to come
+AHEAD = 16_000  # files that may be listed and neither there nor given up
 
 
 class Fetch(Sync):
@@ -39,7 +40,9 @@ class Fetch(Sync):
         unanswered: deque[list[int]] = deque()
         batches = self._batches(below, listed)
         while True:
-            while not self.progress.listed and len(pending) < AHEAD and len(unanswered) < 2:
+            while (
+                not self.progress.listed and len(pending) < AHEAD and len(unanswered) < UNANSWERED
+            ):
                 self.check_cancelled()
                 self._tell(program, next(batches, None), pending, unanswered)
             self.check_cancelled()
@@ -82,7 +85,8 @@ class Fetch(Sync):
                     del pending[number]
         if "sign" in said:
             numbers = [self.number(n, pending) for n in said["sign"]]
-            program.tell(urls=[[n, self._signed(pending[n])] for n in numbers])
+            signed = self._signing()
+            program.tell(urls=[[n, signed(pending[n])] for n in numbers])
         for number in said.get("settled", ()):
             pending.pop(number, None)
         if "again" in said:
@@ -117,11 +121,10 @@ class Fetch(Sync):
         if files or folders:
             yield files, folders
 
-    def _signed(self, key: str) -> str:
-        return self.endpoint.signer(self.address.bucket).url(
+    def _signing(self) -> Callable[[str], str]:
+        return self.endpoint.signer(self.address.bucket).urls(
             "GET",
             self.address.bucket,
-            key,
             now_s=self.endpoint.now_s(),
             expires_s=self.options.expires_s,
         )
@@ -131,7 +134,7 @@ class Fetch(Sync):
         error = self.refusal(why)
         if error.is_final:
             raise error
-        program.tell(urls=[[number, self._signed(key)]])
+        program.tell(urls=[[number, self._signing()(key)]])
 
     def _changed(self, program: Program, number: int, key: str) -> None:
         now = head(self.endpoint, self.address, key)
@@ -139,7 +142,7 @@ class Fetch(Sync):
         if now is None:
             program.tell(gone=number)
         else:
-            program.tell(new=[number, *_identity(now), self._signed(key)])
+            program.tell(new=[number, *_identity(now), self._signing()(key)])
 
 
 def _identity(object: Object) -> tuple[int, str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote_plus, unquote_to_bytes
 from xml.etree import ElementTree
 
 from ..errors import NotFound, ProtocolError
 from .address import Address, Object
-from .endpoint import Endpoint, document
+from .endpoint import Endpoint, document, tree
 from .errors import DataError
 
 PAGE = 1000
@@ -31,23 +32,42 @@ def pages(
             yield first
             yield from listed
             return
+    yield from _latest(endpoint, address, cancelled)
+
+
+def _latest(
+    endpoint: Endpoint, address: Address, cancelled: threading.Event | None
+) -> Iterator[list[Object]]:
+    """As pages, without versions; the next page is asked for while one is looked at."""
     query = {
         "list-type": "2",
         "encoding-type": "url",
         "max-keys": str(PAGE),
         "prefix": address.below,
     }
-    while True:
-        answer = endpoint.ask("GET", address.bucket, query=query, cancelled=cancelled)
-        root = document(answer.body)
-        if root.tag != "ListBucketResult":
-            raise ProtocolError(f"{endpoint.url} listed {address} as <{root.tag[:40]}>")
-        encoded = root.findtext("EncodingType") == "url"
-        yield [_object(each, encoded) for each in root.iter("Contents")]
-        following = root.findtext("NextContinuationToken")
-        if root.findtext("IsTruncated") != "true" or not following:
-            return
-        query = {**query, "continuation-token": following}
+
+    def asked(query: dict[str, str]) -> bytes:
+        return endpoint.ask("GET", address.bucket, query=query, cancelled=cancelled).body
+
+    pool = ThreadPoolExecutor(1, "listing")
+    try:
+        body: bytes | None = asked(query)
+        while body is not None:
+            root = tree(body)
+            space, _, tag = root.tag.rpartition("}")
+            if tag != "ListBucketResult":
+                raise ProtocolError(f"{endpoint.url} listed {address} as <{tag[:40]}>")
+            space += "}" if space else ""
+            following = root.findtext(space + "NextContinuationToken")
+            more = root.findtext(space + "IsTruncated") == "true" and following
+            coming = (
+                pool.submit(asked, {**query, "continuation-token": str(more)}) if more else None
+            )
+            encoded = root.findtext(space + "EncodingType") == "url"
+            yield [_object(each, space, encoded) for each in root.iter(space + "Contents")]
+            body = coming.result() if coming else None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _is_versioned(endpoint: Endpoint, bucket: str, cancelled: threading.Event | None) -> bool:
@@ -79,7 +99,7 @@ def _versions(
             raise ProtocolError(f"{endpoint.url} listed {address} as <{root.tag[:40]}>")
         encoded = root.findtext("EncodingType") == "url"
         yield [
-            _object(each, encoded)
+            _object(each, "", encoded)
             for each in root.iter("Version")
             if each.findtext("IsLatest") == "true"
         ]
@@ -139,15 +159,15 @@ def _with(first: list[Object], rest: Iterator[list[Object]]) -> Iterator[list[Ob
     yield from rest
 
 
-def _object(each: ElementTree.Element, encoded: bool) -> Object:
-    told = {child.tag: child.text or "" for child in each}
-    raw = unquote_to_bytes(told["Key"].replace("+", " ")) if encoded else told["Key"].encode()
+def _object(each: ElementTree.Element, space: str, encoded: bool) -> Object:
+    key = each.findtext(space + "Key") or ""
+    raw = unquote_to_bytes(key.replace("+", " ")) if encoded else key.encode()
     try:
         name, is_text = raw.decode(), True
     except UnicodeDecodeError:
         name, is_text = raw.decode(errors="replace"), False
-    size = told.get("Size", "")
+    size = each.findtext(space + "Size") or ""
     if not size.isdigit():
         raise ProtocolError(f"the S3 service told the size of {name[:200]!r} as {size[:40]!r}")
-    etag, version = told.get("ETag", "").strip('"'), told.get("VersionId", "")
-    return Object(name, int(size), etag, is_text, version)
+    etag, version = each.findtext(space + "ETag") or "", each.findtext(space + "VersionId") or ""
+    return Object(name, int(size), etag.strip('"'), is_text, version)

@@ -25,7 +25,7 @@ from .errors import DataError
 
 NAMES = (
     *("wire", "talk", "folder", "holding", "book", "cache", "job", "compare", "landing", "asking"),
-    *("ranges", "fetch", "bring", "send", "main"),
+    *("ranges", "durable", "quick", "fetch", "bring", "send", "main"),
 )
 PROGRAM = SentProgram(("onhost.folder", *(f"datasets.onhost.{name}" for name in NAMES)))
 LOOK_S = 0.2

@@ -8,7 +8,7 @@ than fetching them takes.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 MAX_EXPIRES_S = 7 * 24 * 3600
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_PATH = "/-_.~"  # of a path these are not encoded
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,16 @@ class Place:
             name = f"{name}:{port}"
         return f"{bucket}.{name}" if self.virtual_host and bucket else name
 
-    def path(self, bucket: str, key: str) -> str:
-        """Return the path of a key, encoded."""
+    def root(self, bucket: str) -> str:
+        """Return what the paths of its keys begin with."""
         root = urlsplit(self.url).path.rstrip("/")
         if bucket and not self.virtual_host:
             root += f"/{bucket}"
-        return root + "/" + quote(key, safe="/-_.~")
+        return root + "/"
+
+    def path(self, bucket: str, key: str) -> str:
+        """Return the path of a key, encoded."""
+        return self.root(bucket) + quote(key, safe=_PATH)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,18 @@ class Signer:
         expires_s: int,
     ) -> str:
         """Return the address of one request, good for `expires_s` seconds from `now_s` on."""
+        return self.urls(method, bucket, query, now_s=now_s, expires_s=expires_s)(key)
+
+    def urls(
+        self,
+        method: str,
+        bucket: str,
+        query: Mapping[str, str] = {},
+        *,
+        now_s: float,
+        expires_s: int,
+    ) -> Callable[[str], str]:
+        """Return what gives the address for a key: for many, all that they share is worked out once."""
         stamp = datetime.fromtimestamp(now_s, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         scope = f"{stamp[:8]}/{self.place.region}/s3/aws4_request"
         words = {
@@ -85,12 +102,21 @@ class Signer:
             words["X-Amz-Security-Token"] = self.credentials.token
         pairs = sorted((_encoded(name), _encoded(value)) for name, value in words.items())
         asked = "&".join(f"{name}={value}" for name, value in pairs)
-        host, path = self.place.host(bucket), self.place.path(bucket, key)
-        request = f"{method}\n{path}\n{asked}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
-        text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(stamp[:8]), text.encode(), "sha256").hex()
+        host, root, key_of_day = (
+            self.place.host(bucket),
+            self.place.root(bucket),
+            self._key(stamp[:8]),
+        )
         scheme = urlsplit(self.place.url).scheme
-        return f"{scheme}://{host}{path}?{asked}&X-Amz-Signature={signature}"
+
+        def url(key: str) -> str:
+            path = root + quote(key, safe=_PATH)
+            request = f"{method}\n{path}\n{asked}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
+            text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
+            signature = hmac.digest(key_of_day, text.encode(), "sha256").hex()
+            return f"{scheme}://{host}{path}?{asked}&X-Amz-Signature={signature}"
+
+        return url
 
     def _key(self, day: str) -> bytes:
         key = b"AWS4" + self.credentials.secret_key.encode()

@@ -29,6 +29,7 @@ from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.multipart import MAX_PARTS, part_size
 from jupyter_cloudml.datasets.onhost.book import Book
 from jupyter_cloudml.datasets.onhost.cache import Cache, blob_name
+from jupyter_cloudml.datasets.onhost.durable import FEW, Disk
 from jupyter_cloudml.datasets.onhost.folder import is_md5, matches
 from jupyter_cloudml.datasets.progress import Progress, text
 from jupyter_cloudml.datasets.signing import Credentials, Place, Signer
@@ -380,3 +381,44 @@ def test_progress_says_rate_and_remaining_time() -> None:
 @pytest.mark.parametrize("size", [1, 33 << 20, 160_000 << 20, 5 << 40])
 def test_no_upload_has_too_many_parts(size: int) -> None:
     assert -(-size // part_size(size)) <= MAX_PARTS and part_size(size) >= 5 << 20
+
+
+# -- on the disk --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("together", [True, False])
+def test_files_are_on_the_disk_together_or_one_by_one(
+    tmp_path: Path, count: int, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.fstat(fd).st_ino))
+    paths = [tmp_path / str(number) for number in range(count)]
+    for path in paths:
+        path.write_bytes(b"x")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    asked: list[int] = []
+    try:
+        disk = Disk(folder)
+
+        def syncfs(fd: int) -> int:
+            asked.append(fd)
+            return 0 if together else -1
+
+        disk._syncfs = syncfs
+        disk.flush([str(path) for path in paths])
+    finally:
+        os.close(folder)
+    every = [] if together and count > FEW else sorted(path.stat().st_ino for path in paths)
+    assert sorted(flushed) == every and asked == ([folder] if count > FEW else [])
+
+
+def test_a_file_that_cannot_be_flushed_is_told(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        disk = Disk(folder)
+        disk._syncfs = None
+        with pytest.raises(FileNotFoundError):
+            disk.flush([str(tmp_path / "none")] * 20)
+    finally:
+        os.close(folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...onhost.folder import Failed, InTheWay
 from .book import Book, now
-from .cache import Cache, blob_name
+from .cache import Cache
 from .compare import Comparison
 from .fetch import Fetcher
 from .folder import Folder
@@ -143,21 +143,9 @@ class Bring:
         self.talk.say(want=[job.number for job in missing])
 
     def _without_cached(self, wanted: list[Job]) -> list[Job]:
-        missing = []
-        for job in wanted:
-            try:
-                if self.landing.from_cache(job):
-                    self.talk.count(cached=1)
-                else:
-                    missing.append(job)
-            except InTheWay as exc:
-                self.landing.fail(job, "in_the_way", str(exc))
+        missing = self.landing.from_cache(wanted)
         if self.landing.caching and missing:
-            where = self.landing.where
-            names = {
-                job.number: blob_name(job.etag, job.size, f"{where}{job.name}", True)
-                for job in missing
-            }
+            names = {job.number: self.landing.names(job)[0] for job in missing}
             got = self.cache.reserve({names[job.number]: job.size for job in missing})
             for job in missing:
                 if names[job.number] in got:

@@ -17,6 +17,7 @@ from .book import Book, now
 from .folder import is_md5
 from .holding import me
 
+ASKED = 500  # names in one query
 SHARE = 4  # without a word from the user the cache takes a quarter of its disk
 # An object that no pinned dataset has.
 FREE = "not exists (select 1 from files join datasets on id=dataset where blob=name and pinned=1)"
@@ -84,6 +85,16 @@ class Cache:
             for name in names:
                 if self.book.ask("select 1 from blobs where name=? and owner=?", name, self.owner):
                     self._drop(name)
+
+    def known(self, names: list[str]) -> set[str]:
+        """Those of some objects that the cache may have."""
+        found: set[str] = set()
+        for at in range(0, len(names), ASKED):
+            some = names[at : at + ASKED]
+            marks = ",".join("?" * len(some))
+            rows = self.book.ask(f"select name from blobs where name in ({marks})", *some)  # noqa: S608
+            found.update(row[0] for row in rows)
+        return found
 
     def usable(self, name: str) -> bool:
         """Whether the cache has an object as it was put there."""

@@ -14,6 +14,7 @@ from ...onhost.folder import Failed, InTheWay
 from .asking import Asking
 from .job import JOIN, LARGE, WHOLE, Job, Stamp, stamp
 from .landing import FULL, Landing
+from .quick import SMALL, Quick
 from .ranges import Ranges
 from .talk import Again, Stopped, Talk, tries
 from .wire import Wire, WireError, why_insecure
@@ -32,14 +33,22 @@ class Fetcher:
         ca = args.get("ca")
         self._context = ssl.create_default_context(cadata=ca) if ca else None
         self._silent_s = float(args["silent_s"])
-        self._threads = [
-            threading.Thread(target=self._work, daemon=True) for _ in range(int(args["threads"]))
-        ]
-        for thread in self._threads:
+        self._count = int(args["threads"])
+        self._threads: list[threading.Thread] = []
+        self.quick = Quick(
+            talk, landing, self._context, self._silent_s, self.asking.tasks.put, self._broken
+        )
+
+    def _start(self) -> None:
+        for _ in range(self._count):
+            thread = threading.Thread(target=self._work, daemon=True)
+            self._threads.append(thread)
             thread.start()
 
     def begin(self, job: Job, url: str) -> None:
         """Fetch a file from an address; also one that was asked for anew."""
+        if not self._threads:  # a sync that finds nothing new needs none
+            self._start()
         with job.lock:
             job.url, job.asked = url, False
             parked, job.parked = job.parked, []
@@ -49,6 +58,8 @@ class Fetcher:
         elif job.size > LARGE:
             if not job.part:
                 self.ranges.open(job)
+        elif job.size <= SMALL and not job.touched:
+            self.quick.add(job)
         else:
             self.asking.tasks.put((job, job.round, WHOLE))
 
@@ -65,7 +76,7 @@ class Fetcher:
         for _ in self._threads:
             self.asking.tasks.put(None)
         until = time.monotonic() + CLOSE_S
-        for thread in self._threads:
+        for thread in (*self.quick.close(), *self._threads):
             thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:

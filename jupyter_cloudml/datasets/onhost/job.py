@@ -32,6 +32,8 @@ class Job:
         self.touched = False  # there is a file of it in the scratch folder
         self.digest = ""  # of a content that did not agree with the ETag
         self.lock = threading.Lock()
+        # The system writes to a file for one at a time, and lets others wait by spinning.
+        self.writing = threading.Lock()
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from .folder import Folder, is_md5, matches
 from .job import Job, Stamp, read_text, stamp, tag
 from .talk import Again, Talk
 
-AHEAD = 256  # files whose addresses are asked for before they are needed
+AHEAD = 1024  # files whose addresses are asked for before they are needed
 LOW = AHEAD // 2  # so few under way: more are asked for
 FICLONE = 0x40049409
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -57,26 +57,44 @@ class Landing:
                 continue
             os.unlink(path)
 
-    def from_cache(self, job: Job) -> bool:
-        """Have a file from the cache, if that has it."""
+    def names(self, job: Job) -> tuple[str, str]:
+        """What a file is called in the cache where its ETag is its MD5, and where it is not."""
+        where = f"{self.where}{job.name}"
+        return blob_name(job.etag, job.size, where, True), blob_name(
+            job.etag, job.size, where, False
+        )
+
+    def from_cache(self, jobs: list[Job]) -> list[Job]:
+        """Have files from the cache; return those that it has not."""
         if not self.caching:
-            return False
-        names = (blob_name(job.etag, job.size, f"{self.where}{job.name}", v) for v in (True, False))
-        for name in names:
-            if not self.cache.usable(name) or (self.check_all and not self._is_sound(name, job)):
-                continue
-            target = os.path.join(self.scratch, f"{job.number}.new")
+            return jobs
+        names = {job.number: self.names(job) for job in jobs}
+        known = self.cache.known([name for both in names.values() for name in both])
+        missing = []
+        for job in jobs:
             try:
-                there = self._share(self.cache.blob(name), target)
-            except OSError as exc:
-                if exc.errno in FULL:
-                    raise
-                continue
-            job.blob = name
-            self.expect(1)
-            self._place(job, target, there)
-            return True
-        return False
+                if any(self._cached(job, name) for name in names[job.number] if name in known):
+                    self.talk.count(cached=1)
+                else:
+                    missing.append(job)
+            except InTheWay as exc:
+                self.fail(job, "in_the_way", str(exc))
+        return missing
+
+    def _cached(self, job: Job, name: str) -> bool:
+        if not self.cache.usable(name) or (self.check_all and not self._is_sound(name, job)):
+            return False
+        target = os.path.join(self.scratch, f"{job.number}.new")
+        try:
+            there = self._share(self.cache.blob(name), target)
+        except OSError as exc:
+            if exc.errno in FULL:
+                raise
+            return False
+        job.blob = name
+        self.expect(1)
+        self._place(job, target, there)
+        return True
 
     def _is_sound(self, name: str, job: Job) -> bool:
         with open(self.cache.blob(name), "rb") as file:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import BinaryIO
+from functools import lru_cache
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 CONNECT_S, SILENT_S = 10.0, 30.0
@@ -26,6 +27,69 @@ def why_insecure(exc: ssl.SSLError) -> tuple[str, str]:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return "endpoint_untrusted", exc.verify_message
     return "endpoint_unreachable", f"TLS: {exc.reason or exc}"
+
+
+class Peer(NamedTuple):
+    """Whom to connect to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> tuple[Peer, str, str]:
+        """Whom an address is for, what to ask for, and the name for the header Host."""
+        start, _, rest = url.partition("://")
+        netloc, _, target = rest.partition("/")
+        return _peer(start, netloc), "/" + target, netloc
+
+
+@lru_cache(16)
+def _peer(scheme: str, netloc: str) -> Peer:
+    split = urlsplit(f"{scheme}://{netloc}")
+    return Peer(scheme, split.hostname or "", split.port or (443 if scheme == "https" else 80))
+
+
+def dial(peer: Peer, context: ssl.SSLContext | None, silent_s: float) -> socket.socket:
+    """A connection. Raises ConnectionError, OSError."""
+    try:
+        sock = socket.create_connection((peer.host, peer.port), CONNECT_S)
+    except socket.gaierror as exc:
+        raise ConnectionError(exc.errno, f"the name {peer.host} is not known there") from exc
+    except socket.timeout as exc:
+        raise ConnectionError(0, f"{peer.host} does not answer") from exc
+    except OSError as exc:
+        raise ConnectionError(exc.errno, f"{peer.host}: {exc.strerror}") from exc
+    try:
+        sock.settimeout(silent_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if peer.scheme == "https":
+            context = context or ssl.create_default_context()
+            sock = context.wrap_socket(sock, server_hostname=peer.host)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def request(method: str, target: str, host: str, headers: dict[str, str]) -> bytes:
+    """The head of a request."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def parsed(head: bytes) -> tuple[int, dict[str, str]]:
+    """Status and headers of an answer, names in lower case. Raises WireError for what is not HTTP."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+        raise WireError("the answer is not HTTP")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return int(words[1]), headers
 
 
 class Reply:
@@ -67,7 +131,7 @@ class Wire:
     def __init__(self, context: ssl.SSLContext | None, silent_s: float = SILENT_S) -> None:
         self._context, self._silent_s = context, silent_s
         self._sock: socket.socket | None = None
-        self._peer: tuple[str, str, int] = ("", "", 0)
+        self._peer: Peer | None = None
         self._rest = b""
         self._buffer = memoryview(bytearray(RECEIVE))
 
@@ -80,15 +144,10 @@ class Wire:
         length: int = 0,
     ) -> Reply:
         """Send a request and read the head of the answer. Raises WireError, OSError."""
-        split = urlsplit(url)
-        secure = split.scheme == "https"
-        peer = (split.scheme, split.hostname or "", split.port or (443 if secure else 80))
-        target = split.path + (f"?{split.query}" if split.query else "")
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {split.netloc}"]
+        peer, target, host = Peer.of(url)
         if method == "PUT":
-            lines.append(f"Content-Length: {length}")
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            headers = {"Content-Length": str(length), **headers}
+        head = request(method, target, host, headers)
         begin = body.tell() if body else 0
         for fresh in (False, True):
             kept = self._sock is not None and peer == self._peer
@@ -107,27 +166,9 @@ class Wire:
                     )  # the service had closed a connection that was not used for long
         raise AssertionError("unreachable")
 
-    def _connect(self, peer: tuple[str, str, int]) -> None:
+    def _connect(self, peer: Peer) -> None:
         self.close()
-        scheme, host, port = peer
-        try:
-            sock = socket.create_connection((host, port), CONNECT_S)
-        except socket.gaierror as exc:
-            raise ConnectionError(exc.errno, f"the name {host} is not known there") from exc
-        except socket.timeout as exc:
-            raise ConnectionError(0, f"{host} does not answer") from exc
-        except OSError as exc:
-            raise ConnectionError(exc.errno, f"{host}: {exc.strerror}") from exc
-        sock.settimeout(self._silent_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if scheme == "https":
-            context = self._context or ssl.create_default_context()
-            try:
-                sock = context.wrap_socket(sock, server_hostname=host)
-            except BaseException:
-                sock.close()
-                raise
-        self._sock, self._peer = sock, peer
+        self._sock, self._peer = dial(peer, self._context, self._silent_s), peer
 
     def _send(self, head: bytes, body: BinaryIO | None, length: int) -> None:
         assert self._sock is not None  # noqa: S101 - just connected
@@ -147,19 +188,11 @@ class Wire:
                     raise WireError("the head of the answer does not end")
                 data += self._receive()
             self._rest = data[end + 4 :]
-            first, *lines = data[:end].decode("latin-1").split("\r\n")
-            words = first.split(" ", 2)
-            if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
-                raise WireError("the answer is not HTTP")
-            status = int(words[1])
+            status, headers = parsed(data[:end])
             if status >= 200:
                 break
-        headers = {}
-        for line in lines:
-            name, _, value = line.partition(":")
-            headers[name.strip().lower()] = value.strip()
-        if headers.get("connection", "").lower() == "close" or words[0] == "HTTP/1.0":
-            self._peer = ("", "", 0)  # not for another request
+        if headers.get("connection", "").lower() == "close" or data.startswith(b"HTTP/1.0"):
+            self._peer = None  # not for another request
         return Reply(status, headers, self, method == "HEAD" or status in (204, 304))
 
     def _receive(self) -> bytes:
