@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from runs import Following, Kept, kernel, run, work
 
 from integration.links import CutLink, make_link, wait_for
@@ -333,3 +334,28 @@ def test_a_record_that_was_half_written_is_written_again(tmp_path: Path) -> None
     again.append([{"record": "ended"}], Cursor(4, 0))
     again.close()
     assert [r["record"] for r in again.read()] == ["begun", "ended"]
+
+
+def test_the_kernel_of_a_failed_run_can_be_looked_at(link: CutLink, attempts: Attempts) -> None:
+    attempts.keep_ready(link, None)  # a runner that has all imported, and no kernel
+    waiting = wait_for(lambda: [r for r in link.call("list") if r["warm"] and r["seq"]], 60)[0]
+    wanted = work("found = 41", "1 / 0", keep_on_failure_s=300)
+    following = Following(attempts.start(link, wanted))
+    attempts.keep_ready(link, None, 0)
+    assert following.attempt.id == waiting["id"]
+    file = following.kept.wait("kept")["connection_file"]
+    client = BlockingKernelClient(connection_file=file)
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        reply = client.execute("", user_expressions={"x": "found + 1"}, reply=True, timeout=60)
+        assert reply["content"]["user_expressions"]["x"]["data"]["text/plain"] == "42"
+    finally:
+        client.stop_channels()
+    pid = following.kept.wait("kernel")["pid"]
+    following.attempt.cancel()
+    outcome = following.result()
+    assert (outcome.state, outcome.reason, outcome.cell) == ("failed", "cell_error", 1)
+    assert not os.path.exists(f"/proc/{pid}") and not os.path.exists(file)
+    following.attempt.forget()
