@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jupyter_cloudml.clock import Clock, SystemClock
 from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs import crash, definitions
 from jupyter_cloudml.jobs.executor import Executor, Observation, Phase
+from jupyter_cloudml.jobs.heartbeat import Heartbeat
 from jupyter_cloudml.jobs.held import Held, Stage
 from jupyter_cloudml.jobs.presence import Presence, own_boot_id
 from jupyter_cloudml.jobs.verdict import TIMEOUT
@@ -34,7 +35,6 @@ from jupyter_cloudml.store.jobs_servers import ServerRecord
 log = logging.getLogger(__name__)
 
 _BATCH = 50  # so many rows are changed in one transaction: nobody waits long for its locks
-_STUCK_LEASES = 10
 _CLAIM_AGAIN_S = 0.02
 _JUMP_MS = 5_000  # the clock was set: it went on so much more, or less, than time did
 
@@ -75,24 +75,28 @@ class Engine:
         self._store, self._executor, self._on_event = store, executor, on_event
         self._clock = clock or SystemClock()
         self._settings = settings or Settings()
+        self._clocks = (self._clock.now_ms(), self._clock.monotonic())
+        self._presence = Presence(self.id, self._settings.lease_s)
+        row = ServerRecord(self.id, socket.gethostname(), os.getpid(), own_boot_id(), 0, version)
+        self._heartbeat = Heartbeat(
+            store.servers,
+            row,
+            self._clock,
+            lease_s=self._settings.lease_s,
+            every_s=self._settings.heartbeat_s,
+            looked_at=lambda: self._clocks[1],
+        )
         self._workers = Workers(
             executor,
             pool or ThreadPoolExecutor(self._settings.workers, "jobs-worker"),
-            may_start=self._has_lease,
+            may_start=self._heartbeat.has_lease,
             wake=self.wake,
-        )
-        self._presence = Presence(self.id, self._settings.lease_s)
-        self._row = ServerRecord(
-            self.id, socket.gethostname(), os.getpid(), own_boot_id(), 0, version
         )
         self._held: dict[str, Held] = {}
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._beat_at: float | None = None
         self._minded_at: float | None = None
-        self._clocks = (self._clock.now_ms(), self._clock.monotonic())
         self._soon = self._settings.poll_s
         self._thread: threading.Thread | None = None
-        self._beats: threading.Thread | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
 
     # --- life ---
@@ -101,22 +105,18 @@ class Engine:
         """Begin to work, in threads. Raises StoreError."""
         self._unsubscribe = self._executor.subscribe(self.wake)
         self._thread = threading.Thread(target=self._run, name="jobs-engine", daemon=True)
-        self._beats = threading.Thread(
-            target=self._keep_beating, name="jobs-heartbeat", daemon=True
-        )
-        self._say_alive()
+        self._heartbeat.start()
         self._thread.start()
-        self._beats.start()
 
     def stop(self, timeout: float = 30.0) -> None:
         """Stop working; what runs goes on, and other servers look after it at once."""
         self._unsubscribe()
         self._stopping.set()
         self._wake.set()
-        for thread in (self._thread, self._beats):
-            if thread is not None:
-                thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
         self._workers.close()
+        self._heartbeat.stop()
         try:
             self._store.servers.goodbye(self.id)
         except StoreError as exc:
@@ -189,29 +189,12 @@ class Engine:
             )
         self._clocks = (now, at)
 
-    def _keep_beating(self) -> None:
-        """Say that this server lives, in a thread of its own: a look that takes long is no death."""
-        while not self._stopping.wait(self._settings.heartbeat_s):
-            if self._clock.monotonic() - self._clocks[1] > _STUCK_LEASES * self._settings.lease_s:
-                log.error("the scheduler has been stuck for long: other servers take its runs over")
-                return
-            try:
-                self._say_alive()
-            except StoreError as exc:
-                log.warning("the heartbeat could not be written: %s", exc)
-
-    def _say_alive(self) -> None:
-        at = self._clock.monotonic()  # the lease counts from before the write
-        self._store.servers.beat(replace(self._row, heartbeat_ms=self._clock.now_ms()))
-        self._beat_at = at
-
     def _mind_the_servers(self) -> None:
         """Learn what this server still owns, and take over from those that do not live."""
         at = self._clock.monotonic()
         if self._minded_at is not None and at - self._minded_at < self._settings.heartbeat_s:
             return
-        if not self._beats or not self._has_lease():
-            self._say_alive()
+        self._heartbeat.beat_unless_kept()
         owned = self._store.servers.renew(self.id, self._lease_until())
         self._minded_at = at
         for run_id, held in list(self._held.items()):
@@ -239,11 +222,6 @@ class Engine:
     def _lease_until(self) -> int:
         return self._clock.now_ms() + int(self._settings.lease_s * 1000)
 
-    def _has_lease(self) -> bool:
-        """Tell whether others cannot have taken this server for dead yet."""
-        beat = self._beat_at
-        return beat is not None and self._clock.monotonic() - beat < self._settings.lease_s
-
     def _room(self) -> int:
         return max(0, self._settings.capacity - len(self._held))
 
@@ -260,7 +238,7 @@ class Engine:
     def _claim(self) -> None:
         while (
             (room := min(self._room(), _BATCH))
-            and self._has_lease()
+            and self._heartbeat.has_lease()
             and not self._stopping.is_set()
         ):
             try:
