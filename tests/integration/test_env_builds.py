@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloudbox.commands import wait_until
@@ -31,7 +32,7 @@ from jupyter_cloudml.errors import Cancelled, Conflict, NoEnvironment, NoSpace
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml_kernels import launching, specs
 
-from .kernels import own_machines
+from .kernels import Talk, own_machines
 from .test_cli import Home, home  # noqa: F401 - the fixture
 
 ENV = ".cache/jupyter-cloudml/env"
@@ -324,6 +325,48 @@ def test_without_internet_and_uv_both_are_sent(
     assert home.json("env", "list", "--on", "box")["environments"] == []
     names = {path.name for path in home.kernels.iterdir()}
     assert names == {"cloudml-box"}
+
+
+def test_pip_alone_builds_where_uv_cannot_be_and_its_kernels_are_kept_ready(
+    host: Host, ssh_config: SSHConfig, tmp_path: Path, installation: Path, asked: Path
+) -> None:
+    host.run(
+        ["sh", "-c", f"mkdir -p {ENV} && touch {ENV}/tools"]
+    )  # in the way of the uv that is sent
+    said: list[str] = []
+    with own_machines(tmp_path / "own") as machines:
+        machine = ssh_config.add(host)
+        machines.add_ssh(machine, SSHTarget(machine))
+        environments = Environments(installation, machines)
+        built = environments.build(sources.find(str(asked)), machine, log=said.append)
+        assert any("uv cannot be sent, pip is used" in line for line in said)
+        assert any("Successfully installed" in line for line in said), "pip's own words"
+        assert environments.check(machine, "digits").changed == ()
+
+        machines.change(machine, prewarm=1)
+        link = machines.link(machine)
+
+        def ready() -> set[str]:
+            rows = link.call("list")
+            warm = [r for r in rows if r["warm"] and r["argv"][0] == built.python_path]
+            return {r["id"] for r in warm if r["execution_state"] == "idle" and r["seq"]}
+
+        def run_once() -> str:
+            manager = KernelManager(kernel_name=f"cloudml-{machine}-digits-python3")
+            manager.start_kernel()
+            talk = Talk(manager)
+            try:
+                assert talk.run("import six; print(six.__version__)") == "1.17.0\n"
+                provisioner: Any = manager.provisioner
+                return str(provisioner.kernel.record.process)
+            finally:
+                talk.client.stop_channels()
+                manager.shutdown_kernel(now=True)
+
+        run_once()  # from then on one is kept ready
+        wait_until(lambda: bool(ready()), "a kernel of the environment that is kept ready", 60)
+        kept = ready()
+        assert run_once() in kept
 
 
 def test_the_image_for_cpus_builds_and_is_what_its_lock_says(
