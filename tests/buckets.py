@@ -23,8 +23,8 @@ def s3(box: Box) -> Iterator[S3]:
 class Bucket:
     """A bucket of one test."""
 
-    def __init__(self, s3: S3) -> None:
-        self.client, self.name = s3.client(), f"t-{secrets.token_hex(6)}"
+    def __init__(self, s3: S3, name: str = "") -> None:
+        self.client, self.name = s3.client(), name or f"t-{secrets.token_hex(6)}"
         self.client.create_bucket(Bucket=self.name)
 
     def put(self, **objects: bytes) -> None:

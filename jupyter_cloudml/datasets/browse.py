@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree
 
-from ..errors import JSON, ProtocolError
+from ..errors import JSON, ProtocolError, UsageError
+from .address import Address, usual_folder
 from .endpoint import Endpoint, document
 from .errors import DataError
 
@@ -40,11 +41,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Measure:
-    """How many objects of how many bytes so far; `after` as in Listing."""
+    """How many objects of how many bytes so far; `after` as in Listing. `folder`: where `dataset()` in a notebook would have it, if a folder can."""
 
     files: int
     bytes: int
     after: str | None
+    folder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,15 @@ def measure(endpoint: Endpoint, bucket: str, prefix: str, after: str | None = No
         files, total, after = files + len(sizes), total + sum(sizes), _after(root)
         if after is None:
             break
-    return Measure(files, total, after)
+    return Measure(files, total, after, _folder_of(endpoint, bucket, prefix))
+
+
+def _folder_of(endpoint: Endpoint, bucket: str, prefix: str) -> str | None:
+    above = prefix[: prefix.rfind("/") + 1]
+    try:
+        return usual_folder(endpoint.url, Address(bucket, prefix.rstrip("/")), above)
+    except UsageError:
+        return None
 
 
 def _page(

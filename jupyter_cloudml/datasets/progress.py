@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WINDOW_S = 10.0
+FORETOLD_S = 7 * 86400.0  # what would take longer stands still
 
 
 @dataclass
@@ -75,6 +76,6 @@ def text(progress: Progress) -> str:
     ]
     if progress.rate:
         parts.append(f"{bytes_text(progress.rate)}/s")
-    if progress.remaining_s is not None:
+    if progress.remaining_s is not None and progress.remaining_s < FORETOLD_S:
         parts.append(f"{duration(progress.remaining_s)} to go")
     return ", ".join(parts)

@@ -30,6 +30,7 @@ export function applies(command: string, machine: IMachine): boolean {
       return Boolean(machine.address);
     case CommandIDs.buildEnvironment:
     case CommandIDs.showEnvironments:
+    case CommandIDs.showDatasets:
       return machine.state === 'running';
     case CommandIDs.openNotebook:
       return machine.state === 'running' || machine.state === 'stopped';
@@ -49,6 +50,7 @@ export const ROW_MENU: ReadonlyArray<string | null> = [
   null,
   CommandIDs.buildEnvironment,
   CommandIDs.showEnvironments,
+  CommandIDs.showDatasets,
   CommandIDs.changeMachine,
   CommandIDs.copyAddress,
   CommandIDs.removeMachine

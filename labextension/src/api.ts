@@ -178,6 +178,11 @@ export class CloudMLClient {
     return this._request<T>('POST', path, body);
   }
 
+  /** Have something done that is done at once, or looked for by a body. */
+  send<T>(method: string, path: string, body?: object): Promise<T> {
+    return this._request<T>(method, path, body);
+  }
+
   /** Begin slow work. */
   async begin(method: string, path: string, body?: object): Promise<IOperation> {
     return (await this._request<{ operation: IOperation }>(method, path, body)).operation;

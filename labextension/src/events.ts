@@ -10,6 +10,7 @@ export namespace EventIDs {
   export const executions = `${SCHEMAS}/executions/v1`;
   export const workspace = `${SCHEMAS}/workspace/v1`;
   export const drift = `${SCHEMAS}/drift/v1`;
+  export const dataset = `${SCHEMAS}/dataset/v1`;
 }
 
 export interface IMachineEvent {
@@ -35,6 +36,8 @@ export interface IDriftEvent {
 
 export interface IOperationEvent {
   readonly id: string;
+  readonly kind: string;
+  readonly target: string;
   readonly state: OperationState;
   readonly step?: IStep | null;
 }

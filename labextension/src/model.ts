@@ -10,6 +10,7 @@ import {
   IDriftEvent,
   IKernelEvent,
   IMachineEvent,
+  IOperationEvent,
   applyMachineEvent,
   mergeMachines
 } from './events';
@@ -61,6 +62,16 @@ export class CloudMLModel implements IDisposable {
   /** Emitted with the id of a kernel whose packages were compared with those here. */
   get driftFound(): ISignal<this, string> {
     return this._driftFound;
+  }
+
+  /** Emitted with the name of a machine whose datasets have changed. */
+  get datasetsChanged(): ISignal<this, string> {
+    return this._datasetsChanged;
+  }
+
+  /** Emitted when slow work on the server has begun, moved on or ended, whoever asked for it. */
+  get operationMoved(): ISignal<this, IOperationEvent> {
+    return this._operationMoved;
   }
 
   /** Null before the first answer. */
@@ -163,6 +174,10 @@ export class CloudMLModel implements IDisposable {
       this._workspaceChanged.emit(emission as unknown as IWorkspaceEvent);
     } else if (emission.schema_id === EventIDs.drift) {
       this._driftFound.emit((emission as unknown as IDriftEvent).kernel_id);
+    } else if (emission.schema_id === EventIDs.dataset) {
+      this._datasetsChanged.emit(String(emission['machine']));
+    } else if (emission.schema_id === EventIDs.operation) {
+      this._operationMoved.emit(emission as unknown as IOperationEvent);
     }
   }
 
@@ -228,6 +243,8 @@ export class CloudMLModel implements IDisposable {
   private readonly _changed = new Signal<this, void>(this);
   private readonly _workspaceChanged = new Signal<this, IWorkspaceEvent>(this);
   private readonly _driftFound = new Signal<this, string>(this);
+  private readonly _datasetsChanged = new Signal<this, string>(this);
+  private readonly _operationMoved = new Signal<this, IOperationEvent>(this);
   private readonly _rows = new KernelRows();
   private readonly _touched = new Set<string>();
   private _machines: ReadonlyArray<IMachine> | null = null;

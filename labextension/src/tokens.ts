@@ -48,5 +48,11 @@ export namespace CommandIDs {
   export const syncCode = 'cloudml:sync-code';
   export const cloneCode = 'cloudml:clone-code';
   export const pullCode = 'cloudml:pull-code';
+  export const showBuckets = 'cloudml:show-buckets';
+  export const showDatasets = 'cloudml:show-datasets';
+  export const syncDataset = 'cloudml:sync-dataset';
+  export const insertDataset = 'cloudml:insert-dataset';
+  export const copyDataAddress = 'cloudml:copy-data-address';
+  export const copyDataPath = 'cloudml:copy-data-path';
   export const cancelStart = 'cloudml:cancel-start';
 }

@@ -92,6 +92,8 @@ export interface IOperation {
   readonly id: string;
   readonly kind: string;
   readonly target: string;
+  /** What was asked for, where the target does not say it. */
+  readonly about: Readonly<Record<string, unknown>> | null;
   readonly state: OperationState;
   readonly step: IStep | null;
   readonly log: ReadonlyArray<string>;

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 from buckets import Bucket
@@ -892,7 +893,11 @@ def test_buckets_are_looked_into_page_by_page(
             seen = [each["key"] for each in [*first["entries"], *second["entries"]]]
             assert seen == [f"many/{n:04}" for n in range(1200)]
             measured = look("measure", bucket=bucket.name, prefix="")
-            assert measured == {"files": 1211, "bytes": 1212, "after": None}
+            usual = "data/{}/{}".format(
+                urlsplit(s3.hosts_url).netloc.replace(":", "_"), bucket.name
+            )
+            assert measured == {"files": 1211, "bytes": 1212, "after": None, "folder": usual}
+            assert look("measure", bucket=bucket.name, prefix="p/b.t")["folder"] == f"{usual}/p"
             assert server.get("buckets/profiles") == {"profiles": ["lab"]}
 
             assert look(bucket="no-such-bucket-here")["code"] == "no_such_bucket"

@@ -9,7 +9,7 @@ const WIDTH = 48;
 const HEIGHT = 8;
 
 /** One gauge: a bar, and the same in words. `percent` is 0 to 100. */
-function Bar(props: {
+export function Bar(props: {
   readonly label: string;
   readonly percent: number;
   readonly text: string;

@@ -5,11 +5,13 @@ import {
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
+import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { askDecision } from '../code/large';
 import { addCodeCommands } from '../code/commands';
 import { CodeModel } from '../code/model';
+import { addData } from '../datasets';
 import { machinesIcon } from '../icons';
 import { ICloudMLSettings } from '../settings';
 import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook, IDrift } from '../tokens';
@@ -23,7 +25,15 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
   description: 'Adds the CloudML side panel.',
   autoStart: true,
   requires: [ICloudML, ICloudMLSettings],
-  optional: [ICurrentNotebook, IDrift, ILabShell, ILayoutRestorer, ICommandPalette, ITranslator],
+  optional: [
+    ICurrentNotebook,
+    IDrift,
+    ILabShell,
+    ILayoutRestorer,
+    ICommandPalette,
+    ITranslator,
+    IStateDB
+  ],
   activate: (
     app: JupyterFrontEnd,
     model: ICloudML,
@@ -33,7 +43,8 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     shell: ILabShell | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
-    maybeTranslator: ITranslator | null
+    maybeTranslator: ITranslator | null,
+    state: IStateDB | null
   ) => {
     const translator = maybeTranslator ?? nullTranslator;
     const trans = translator.load(DOMAIN);
@@ -44,12 +55,14 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     if (notebook) {
       const code = new CodeModel(model, question => askDecision(question, trans));
       const props = { model, notebook, code, drift, settings, commands, trans };
-      panel.addSection(new NotebookSection(props));
+      panel.addSection(new NotebookSection(props), 3);
       addCodeCommands(code, commands, palette, trans);
     }
-    panel.addSection(new MachinesSection({ model, commands, menu, trans }));
+    panel.addSection(new MachinesSection({ model, commands, menu, trans }), 2);
+    addData(panel, { model, notebook, commands, state, palette, trans });
     app.shell.add(panel, 'left', { rank: 250, type: 'CloudML' });
     restorer?.add(panel, panel.id);
+    void app.restored.then(() => panel.balance());
 
     commands.addCommand(CommandIDs.showPanel, {
       label: trans.__('Show CloudML'),

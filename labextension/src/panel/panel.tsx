@@ -9,12 +9,15 @@ import {
 import { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 import { Message } from '@lumino/messaging';
-import { Menu, SplitPanel, Widget } from '@lumino/widgets';
+import { AccordionPanel, Menu, SplitPanel, Widget } from '@lumino/widgets';
 import * as React from 'react';
 
 import { machinesIcon } from '../icons';
 import { CommandIDs } from '../tokens';
 import { newMenu, openAndReturn } from './menu';
+
+/** An open section that is lower than so many pixels shows nothing. */
+const LOW = 48;
 
 /** The panel's title and its two buttons. */
 class PanelHeader extends ReactWidget {
@@ -73,11 +76,59 @@ export class CloudMLPanel extends SidePanel {
     this._menu = newMenu(commands, trans);
     const header = new PanelHeader(commands, this._menu, trans);
     this.header.addWidget(header);
+    this._accordion?.expansionToggled.connect(this._onToggled, this);
   }
 
-  /** Add a section below the others. */
-  addSection(section: Widget): void {
+  /**
+   * Add a section below the others; a folded one shows its title alone until somebody opens it.
+   *
+   * `share` is how much of the height it gets, beside the others, when a folded one is opened.
+   */
+  addSection(section: Widget, share: number, folded = false): void {
+    this._shares.set(section, share);
     this.addWidget(section);
+    if (folded) {
+      this._folded.add(section);
+      this._accordion?.collapse(this.widgets.indexOf(section));
+    }
+  }
+
+  /** Open a section that is folded. */
+  unfold(section: Widget): void {
+    this._accordion?.expand(this.widgets.indexOf(section));
+    this.balance();
+  }
+
+  /** Divide the height anew where an open section has next to none, as one that a workspace of before did not know. */
+  balance(): void {
+    window.requestAnimationFrame(() => {
+      const isLow = (each: Widget) => !each.isHidden && each.node.offsetHeight < LOW;
+      if (!this.isDisposed && this.isVisible && this.widgets.some(isLow)) {
+        this._divide();
+      }
+    });
+  }
+
+  private get _accordion(): AccordionPanel | null {
+    return this.content instanceof AccordionPanel ? this.content : null;
+  }
+
+  private _divide(): void {
+    const share = (each: Widget) => (each.isHidden ? 0 : (this._shares.get(each) ?? 1));
+    this._accordion?.setRelativeSizes(this.widgets.map(share));
+  }
+
+  /** Divide the height anew when a section is opened that has never had any. */
+  private _onToggled(_: AccordionPanel, index: number): void {
+    const section = this.widgets[index];
+    if (section && !section.isHidden && this._folded.delete(section)) {
+      this._divide();
+    }
+  }
+
+  protected override onAfterShow(msg: Message): void {
+    super.onAfterShow(msg);
+    this.balance();
   }
 
   /** Give the first section less room than the lists below it, until the user drags the border. */
@@ -95,5 +146,7 @@ export class CloudMLPanel extends SidePanel {
   }
 
   private readonly _menu: Menu;
+  private readonly _shares = new Map<Widget, number>();
+  private readonly _folded = new Set<Widget>();
   private _sized = false;
 }
