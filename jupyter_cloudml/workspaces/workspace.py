@@ -133,7 +133,8 @@ def root_of(folder: Path) -> Path:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
     top = Git(folder).ask("rev-parse", "--show-toplevel")
-    root = Path(top) if top else folder
+    # A repository may name any folder as its own (core.worktree), such as one of keys.
+    root = Path(top) if top and Path(top) in (real := folder.resolve(), *real.parents) else folder
     if root in (Path.home(), *Path.home().parents):
         raise UsageError(
             f"{root} holds more than code",

@@ -20,6 +20,7 @@ from jupyter_cloudml.workspaces.git import GitError
 from jupyter_cloudml.workspaces.guard import Amount, LargeFiles, LargeFolder
 from jupyter_cloudml.workspaces.packing import Pack
 from jupyter_cloudml.workspaces.snapshot import Snapshots
+from jupyter_cloudml.workspaces.workspace import root_of
 
 from .repositories import git, run_git
 
@@ -298,6 +299,39 @@ def test_nothing_that_a_repository_asks_for_is_run(
     assert not mark.exists()
     run_git(repository, "add", "train.py", check=False)
     assert mark.exists(), "the trap works where git is not deaf"
+
+
+def test_nothing_is_fetched_that_a_repository_lacks(
+    tmp_path: Path, repository: Path, snapshots: Snapshots
+) -> None:
+    mark = tmp_path / "M"
+    for key, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "evil",
+        "remote.evil.promisor": "true",
+        "remote.evil.url": f"ext::touch {mark}",
+        "protocol.ext.allow": "always",
+    }.items():
+        git(repository, "config", key, value)
+    tree = git(repository, "rev-parse", "HEAD^{tree}")
+    (repository / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    assert "train.py" in content(tmp_path, snapshots.take().tree)
+    assert not mark.exists()
+    run_git(repository, "cat-file", "-p", "HEAD:./", check=False)
+    assert mark.exists(), "the trap works where git is not deaf"
+
+
+def test_a_repository_does_not_choose_the_folder_that_is_sent(
+    tmp_path: Path, repository: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "id_rsa").write_text("secret")
+    (tmp_path / "way").symlink_to(repository)
+    (repository / "inner").mkdir()
+    assert root_of(tmp_path / "way" / "inner") == repository.resolve()
+    git(repository, "config", "core.worktree", str(keys))
+    assert root_of(repository) == repository
 
 
 def test_a_token_in_the_remote_is_not_kept(repository: Path, snapshots: Snapshots) -> None:
