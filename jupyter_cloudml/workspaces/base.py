@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from .git import Git
+from .git import Git, GitError
 
 LFS = b"version https://git-lfs.github.com/spec/"
 GITLINK = b"160000"
@@ -33,12 +33,14 @@ class Base:
         git = Git(folder)
         # One question: each start of git is milliseconds.
         told = git.ask(
-            "rev-parse", "--path-format=absolute", "--show-prefix", "--git-path", "objects",
+            "rev-parse", "--path-format=absolute", "--git-path", "objects",
             "HEAD", "HEAD:./", "--symbolic-full-name", "HEAD",
         )  # fmt: skip
         if told is None:
             return cls()
-        _, objects, commit, tree, branch = told.split("\n")
+        objects, commit, tree, branch = told.rsplit(
+            "\n", 3
+        )  # a folder's name may have several lines
         url = git.ask("config", "--get", "remote.origin.url")
         name = branch.removeprefix("refs/heads/") if branch.startswith("refs/heads/") else None
         return cls(commit, tree, name, without_password(url), Path(objects))
@@ -54,29 +56,44 @@ class Difference:
 
 
 def compare(git: Git, folder: Path, base: Base, tree: str) -> Difference | None:
-    """Compare a tree of ours (in the repository `git`) with the base commit; None without one. Raises GitError.
+    """Compare a tree of ours (in the repository `git`) with the base commit; None without one, or where git cannot. Raises Cancelled.
 
-    A submodule counts as one file when it is at another commit; a file of LFS is the same as the pointer that stands for it.
+    It cannot with SHA-256, or without the base's objects (a partial clone). A submodule counts as one file when it is at another commit; a file of LFS is the same as the pointer that stands for it.
     """
     if base.tree is None:
         return None
     if base.tree == tree:
         return Difference()
-    env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(base.objects)}
-    raw = git.run("diff-tree", "-r", "-z", "--no-renames", "--raw", base.tree, tree, env=env)
+    try:
+        return _compared(git, folder, base, base.tree, tree)
+    except GitError:
+        return None
+
+
+def _compared(git: Git, folder: Path, base: Base, old: str, tree: str) -> Difference:
+    env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(base.objects))}
+    raw = git.run("diff-tree", "-r", "-z", "--no-renames", "--raw", old, tree, "--", env=env)
     changes = list(_parsed(raw))
     modules = {change.path: change for change in changes if change.old_mode == GITLINK}
     moved = [path for path, m in modules.items() if _head(folder, path) not in (None, m.old)]
     files = [
         change
         for change in changes
-        if not _is_in(change.path, modules.keys()) and not _is_lfs(git, folder, change, base)
+        if not _is_in(change.path, modules.keys()) and not _is_lfs(git, folder, change)
     ]
     count = len(moved) + len(files)
     if len(files) > COUNTED:
         return Difference(count, None, None)
     paths = [os.fsdecode(change.path) for change in files]
-    return Difference(count, *_lines(git, base.tree, tree, paths, env))
+    try:
+        return Difference(count, *_lines(git, old, tree, paths, env))
+    except GitError:
+        return Difference(count, None, None)
+
+
+def _quoted(path: str) -> str:
+    """Return a path as git takes it in a list that is parted by colons."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def without_password(url: str | None) -> str | None:
@@ -126,11 +143,11 @@ def _head(folder: Path, module: bytes) -> str | None:
     return Git(inner).ask("rev-parse", "HEAD") if os.path.lexists(inner / ".git") else None
 
 
-def _is_lfs(git: Git, folder: Path, change: _Change, base: Base) -> bool:
+def _is_lfs(git: Git, folder: Path, change: _Change) -> bool:
     """Whether a file is what the pointer in the base commit stands for."""
     if not int(change.old, 16) or not int(change.new, 16):
         return False
-    there = Git(folder).run("cat-file", "blob", change.old) if base.commit else b""
+    there = Git(folder).ask_bytes("cat-file", "blob", change.old) or b""
     if not there.startswith(LFS) or len(there) > 1024:
         return False
     content = hashlib.sha256(git.run("cat-file", "blob", change.new)).hexdigest()

@@ -274,6 +274,39 @@ def test_any_folder_will_do(tmp_path: Path, repository: Path, kind: str) -> None
     assert snapshots.take() == taken
 
 
+@pytest.mark.parametrize(
+    ("kind", "changed"), [("sha256", None), ("partial", 2), ("colon", 1), ("lines", 1)]
+)
+def test_a_repository_that_cannot_be_compared_with_is_taken_all_the_same(
+    tmp_path: Path, repository: Path, kind: str, changed: int | None
+) -> None:
+    folder = tmp_path / {"colon": "a:b", "lines": "a\nb"}.get(kind, kind)
+    if kind == "partial":
+        (repository / "pkg").mkdir()
+        (repository / "pkg" / "inside.py").write_text("x\n")
+        git(repository, "add", "-A")
+        git(repository, "commit", "-qm", "Package")
+        git(repository, "config", "uploadpack.allowFilter", "true")
+        source = f"file://{repository}"
+        git(tmp_path, "clone", "-q", "--filter=blob:none", "--sparse", source, str(folder))
+    else:
+        git(
+            tmp_path,
+            "init",
+            "-q",
+            f"--object-format={'sha256' if kind == 'sha256' else 'sha1'}",
+            str(folder),
+        )
+        (folder / "train.py").write_text("one\n")
+        git(folder, "add", "-A")
+        git(folder, "commit", "-qm", "First")
+    (folder / "train.py").write_text("two\n")
+    taken = Snapshots(tmp_path / "state", folder).take()
+    assert content(tmp_path, taken.tree)["train.py"] == ("100644", b"two\n")
+    assert taken.base_commit == git(folder, "rev-parse", "HEAD")
+    assert (taken.changed, taken.dirty) == (changed, True)
+
+
 def test_nothing_that_a_repository_asks_for_is_run(
     tmp_path: Path, repository: Path, snapshots: Snapshots
 ) -> None:
