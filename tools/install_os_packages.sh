@@ -22,6 +22,7 @@ need fish fish
 need tcsh tcsh
 need ps procps
 need git git
+need git-lfs git-lfs
 need podman podman
 need crun crun
 need radosgw radosgw

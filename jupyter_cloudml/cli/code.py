@@ -109,6 +109,8 @@ def clone(
             progress=progress,
             cancelled=cancelled,
         )
+    for warning in done.warnings:
+        render.say(f"warning: {render.plain(warning)}")
     if as_json:
         code = {"url": done.snapshot.url, "branch": done.snapshot.branch}
         commit = done.snapshot.base_commit

@@ -6,28 +6,32 @@ a three-way merge with what was changed in the folder since; where the same line
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Conflict, NotFound
 from .git import Git, GitError
+from .lfs import Lfs
 from .local import LocalFolder
-from .merge import File, decide
+from .merge import File
 from .objects import Objects
 from .onhost.tree import good_path
 from .progress import Steps
 from .refs import HEADS, TAGS, parsed
 from .snapshot import OPTIONS
 from .source import Source, check_ref
+from .submodules import MODULE, Report, Submodules
 from .users_git import UsersGit
+from .versions import Versions
 
 # What was asked for, what is being put into the folder, and what was put there.
 WANTED, NEXT, PUT = "refs/cloudml/wanted", "refs/cloudml/next", "refs/cloudml/put"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHORT = re.compile(r"[0-9a-f]{4,39}")
-MODULE = "160000"
 MARK = "jupyter-cloudml"  # in .git: the clone is ours
 
 
@@ -42,11 +46,29 @@ class Target:
 class Clone:
     """One clone. The caller has its workspace's lock."""
 
-    def __init__(self, folder: Path, source: Source, steps: Steps) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: Source,
+        steps: Steps,
+        report: Report | None = None,
+        depth: int = 0,
+    ) -> None:
+        """`report` is told what could not be had; `depth`: of submodules that this is in."""
         self._folder, self._source, self._steps = folder, source, steps
-        self._git = Git(folder, folder / ".git", OPTIONS)
+        self._git = Git(folder, folder / ".git", OPTIONS, steps.cancelled)
         self._users = UsersGit(folder, source, steps)
         self._objects, self._local = Objects(self._git), LocalFolder(folder)
+        self.report = report or Report()
+        self._lfs = Lfs(self._git, source, steps, self._objects, self.report)
+        self._modules = Submodules(
+            self._git,
+            source,
+            steps,
+            self.report,
+            lambda inner, its: Clone(inner, its, steps, self.report, depth + 1),
+            depth,
+        )
 
     def update(self, ref: str | None) -> str:
         """Fetch, and bring the folder to a branch, tag or commit (None: the remote's own); returns the commit.
@@ -60,11 +82,37 @@ class Clone:
         target = choose(self._heads(), ref)
         self._steps.next(f"fetching {self._source.name}")
         commit = self._fetch(target, ref)
+        self._bring(commit, target.branch if target else None)
+        return commit
+
+    def follow(self, commit: str) -> None:
+        """Bring the folder, a submodule's, to a commit, which is fetched where it is not here. Raises what `update` does."""
+        self._make()
+        try:
+            if self._commit(commit) != commit and self._fetch(Target(commit), commit) != commit:
+                raise GitError(f"{self._source.url} has no commit {commit}")
+            self._bring(commit, None)
+        finally:
+            if self._commit(NEXT) is None:  # nothing was written
+                shutil.rmtree(self._folder / ".git", ignore_errors=True)
+
+    def remove(self) -> None:
+        """Delete what was fetched, of a submodule that is none any more. Raises Conflict where something was changed in it."""
+        commit = self._commit(PUT) if (self._folder / ".git" / MARK).exists() else None
+        if commit is None:
+            return
+        self._check_own_commits(commit)
+        self._put(None)
+        shutil.rmtree(self._folder / ".git")
+        if not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _bring(self, commit: str, branch: str | None) -> None:
         self._check_own_commits(commit)
         self._git.run("update-ref", NEXT, commit)
         self._put(commit)
-        self._point(commit, target.branch if target else None)
-        return commit
+        self._modules.follow(self._objects.listed(commit))
+        self._point(commit, branch)
 
     def _make(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -143,38 +191,45 @@ class Clone:
 
     # -- files ---------------------------------------------------------------------------------------
 
-    def _put(self, commit: str) -> None:
-        old, new = self._files(self._commit(PUT)), self._files(commit)
-        changed = [path for path in {**old, **new} if old.get(path) != new.get(path)]
-        for path in changed:
-            if path in new and not good_path(path):
+    def _put(self, commit: str | None) -> None:
+        before, after = self._objects.listed(self._commit(PUT)), self._objects.listed(commit)
+        for path in after:
+            if not good_path(path):
                 raise GitError(f"{self._source.url} has a file {path!r:.200}, which is not written")
-        plan = dict(self._planned(changed, old, new))
-        blobs = [new[path].blob for path in plan if path in new]
-        contents = self._objects.contents(blobs, self._objects.sizes(blobs))
+        contents = self._lfs.contents(commit, _files(after)) if commit else {}
+        self._modules.remove(before, after)
+        plan = dict(
+            self._planned(Versions(_files(before), _files(after), self._lfs.known(), contents))
+        )
+        blobs = [
+            after[path].blob for path in plan if path in after and after[path].blob not in contents
+        ]
+        texts = self._objects.contents(blobs, self._objects.sizes(blobs))
         for path, (here, merged) in plan.items():
             self._steps.stop_if_cancelled()
-            there = new.get(path)
+            there = after.get(path)
             if there is None:
                 done = self._local.delete(path, here)
             else:
-                data = next(contents)
+                large = contents.get(there.blob)
+                data = large.path if large else next(texts)
                 done = self._local.write(path, there.mode, data if merged is None else merged, here)
             if not done:
                 raise GitError(f"{path} of {self._folder} cannot be written")
 
     def _planned(
-        self, changed: list[str], old: Mapping[str, File], new: Mapping[str, File]
+        self, versions: Versions
     ) -> Iterator[tuple[str, tuple[File | None, bytes | None]]]:
         """Yield the files that are to be written or deleted: as each is here, and the merged content of those that were changed on both sides."""
         in_the_way = []
-        for path in changed:
-            here, there = self._local.look(path), new.get(path)
-            action = decide(old.get(path), here, there)
+        for path in versions.changed(self._size):
+            here = self._local.look(path)
+            action = versions.decide(path, here)
+            old, there = versions.old.get(path), versions.new.get(path)
             if action in ("take", "delete"):
                 yield path, (here, None)
-            elif action == "merge" and here and there:
-                merged = self._merged(path, old[path], here, there)
+            elif action == "merge" and old and here and there:
+                merged = self._merged(path, old, here, there)
                 if merged is None:
                     in_the_way.append(path)
                 yield path, (here, merged)
@@ -188,17 +243,18 @@ class Clone:
                 hint="nothing was overwritten: put these changes elsewhere, then say it again",
             )
 
+    def _size(self, path: str) -> int | None:
+        try:
+            return os.lstat(self._folder / path).st_size
+        except OSError:
+            return None
+
     def _merged(self, path: str, old: File, here: File, there: File) -> bytes | None:
         data = self._local.read(path)
         if data is None:
             return None
         self._objects.put(data)
         return self._objects.merged(old, here, there)
-
-    def _files(self, commit: str | None) -> dict[str, File]:
-        """Return the files of a commit; submodules are left out."""
-        listed = self._objects.listed(commit)
-        return {path: file for path, file in listed.items() if file.mode != MODULE}
 
     def _point(self, commit: str, branch: str | None) -> None:
         """Have the repository say what the folder holds."""
@@ -209,6 +265,11 @@ class Clone:
         else:
             self._git.run("update-ref", "--no-deref", "HEAD", commit)
         self._git.run("update-ref", PUT, commit)
+
+
+def _files(listed: Mapping[str, File]) -> dict[str, File]:
+    """Return what is no submodule."""
+    return {path: file for path, file in listed.items() if file.mode != MODULE}
 
 
 def choose(heads: Mapping[str, str], ref: str | None) -> Target | None:

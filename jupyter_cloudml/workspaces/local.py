@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..onhost.folder import InTheWay
 from .merge import File
-from .onhost.tree import SCRATCH, Tree, blob_of, good_path
+from .onhost.tree import PIECE, SCRATCH, Tree, good_path
 
 
 class LocalFolder:
@@ -19,23 +19,26 @@ class LocalFolder:
 
     def look(self, path: str) -> File | None:
         """Return a file as it is; None where none is."""
-        data = self._read(path)
-        return None if data is None else File(data[0], blob_of(data[1]))
-
-    def read(self, path: str) -> bytes | None:
-        """Return the content of a file; None where none is."""
-        data = self._read(path)
-        return None if data is None else data[1]
-
-    def _read(self, path: str) -> tuple[str, bytes] | None:
         tree = Tree(str(self._folder))
         try:
-            return tree.read(path)
+            return self._at(tree, path)
         finally:
             tree.close()
 
-    def write(self, path: str, mode: str, data: bytes, expected: File | None) -> bool:
-        """Put a file in place of `expected` (None: of nothing); False where something else is there. Raises OSError."""
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a file; None where none is."""
+        tree = Tree(str(self._folder))
+        try:
+            data = tree.read(path)
+        finally:
+            tree.close()
+        return None if data is None else data[1]
+
+    def write(self, path: str, mode: str, data: bytes | Path, expected: File | None) -> bool:
+        """Put a file in place of `expected` (None: of nothing), its content given or copied from another file.
+
+        False where something else is there. Raises OSError.
+        """
         if not good_path(path):
             return False
         tree = Tree(str(self._folder))
@@ -70,15 +73,20 @@ class LocalFolder:
         return True
 
     @staticmethod
-    def _fill(path: Path, mode: str, data: bytes) -> None:
+    def _fill(path: Path, mode: str, data: bytes | Path) -> None:
         if mode == "120000":
-            path.symlink_to(os.fsdecode(data))
+            target = data if isinstance(data, bytes) else data.read_bytes()
+            path.symlink_to(os.fsdecode(target))
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with open(os.open(path, flags, 0o777 if mode == "100755" else 0o666), "wb") as file:
-            file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
+                return
+            with open(data, "rb") as source:
+                shutil.copyfileobj(source, file, PIECE)
 
     @staticmethod
     def _at(tree: Tree, path: str) -> File | None:
-        found = tree.read(path)
-        return None if found is None else File(found[0], blob_of(found[1]))
+        found = tree.named(path)
+        return None if found is None else File(*found)

@@ -33,6 +33,10 @@ class Steps:
         self._n, self._since_ms = min(self._n + 1, self._of), self._clock.now_ms()
         self._tell(text)
 
+    def also(self, text: str) -> None:
+        """Say what the step has come to."""
+        self._tell(text)
+
     def again(self, text: str) -> None:
         """Say how far the step is; twice a second at most."""
         if self._clock.monotonic() - self._told >= EVERY_S:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..clock import SystemClock
@@ -140,7 +140,8 @@ class Workspaces:
     ) -> tuple[Path, Synced]:
         """Clone a Git URL here, at a branch, tag or commit, and send it to a machine; said again, it is brought up to date.
 
-        Returns the folder here: in `into`, else one of ours for each URL and machine. The machine gets files alone: no URL, history or password. Raises what
+        Returns the folder here: in `into`, else one of ours for each URL and machine. The machine gets files alone: no URL, history or password.
+        What could not be had of it (a submodule, contents of LFS) is in the `warnings`. Raises what
         Source.parse, Clone.update and `sync` do.
         """
         source = Source.parse(url)
@@ -154,11 +155,12 @@ class Workspaces:
         root = Path(os.path.realpath(into)) / source.name
         steps = Steps(progress, cancelled, of=CLONE_STEPS)
         with self._opened(root, steps) as workspace:
-            Clone(root, source, steps).update(ref)
+            clone = Clone(root, source, steps)
+            clone.update(ref)
             place = machine_path or workspace.machines.get(machine) or f"~/{source.name}"
             workspace.decide(send, leave)
             done = self._synced(workspace, machine, steps, place, everything=everything)
-        return root, done
+        return root, replace(done, warnings=clone.report.warnings)
 
     def refs(self, url: str, into: Path | None = None) -> Choices:
         """Return what there is to choose from of a Git URL, with the commits of its clone in `into`. Raises what Source.parse and refs.ask do."""

@@ -52,6 +52,7 @@ class Synced:
     sent: int = 0
     dropped: int = 0
     pulled: Pulled = field(default_factory=Pulled)
+    warnings: Sequence[str] = ()  # of what a clone has not got
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the document of `code sync --json`."""
@@ -66,6 +67,7 @@ class Synced:
             "deleted": list(self.pulled.deleted),
             "large": list(self.pulled.large),
             "conflicts": sorted(self.applied.conflicts),
+            "warnings": list(self.warnings),
         }
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import AuthRefused, Cancelled, CloudMLError
 from .git import DEAF, GitError
@@ -38,7 +39,7 @@ OPTIONS = {
 }
 # Reads from the environment, which other users of this computer cannot see.
 HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$CLOUDML_GIT_USER" "$CLOUDML_GIT_PASSWORD"; }; f'
-PERCENT = re.compile(rb"Receiving objects: +(\d+)%")
+PERCENT = re.compile(rb"(?:Receiving|Downloading LFS) objects: +(\d+)%")
 
 
 class UsersGit:
@@ -81,8 +82,13 @@ class UsersGit:
         if source.password:
             options.append(("credential.helper", ""))  # no other is asked, and none is told
         if source.password or source.user:
-            options.append(("credential.helper", HELPER))
+            # For this host alone: a redirect, or contents that are elsewhere, get no password.
+            options.append((f"credential.{self._site()}.helper", HELPER))
         return options
+
+    def _site(self) -> str:
+        parts = urlsplit(self._source.url)
+        return f"{parts.scheme}://{parts.netloc}"
 
     def _environment(self) -> dict[str, str]:
         env = {
@@ -95,13 +101,14 @@ class UsersGit:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": self._source.protocol,
             "GIT_LFS_SKIP_SMUDGE": "1",
+            "GIT_LFS_FORCE_PROGRESS": "1",
             "CLOUDML_GIT_USER": self._source.user,
             "CLOUDML_GIT_PASSWORD": self._source.password,
         }
         if self._source.user:
             # The user's own helpers are asked for this one's password. Here and not on the command line: it may be a token.
             count = int(env.get("GIT_CONFIG_COUNT") or 0)
-            env[f"GIT_CONFIG_KEY_{count}"] = "credential.username"
+            env[f"GIT_CONFIG_KEY_{count}"] = f"credential.{self._site()}.username"
             env[f"GIT_CONFIG_VALUE_{count}"] = self._source.user
             env["GIT_CONFIG_COUNT"] = str(count + 1)
         return env
@@ -119,10 +126,11 @@ class UsersGit:
                     data = os.read(key.fd, 1 << 16)
                     if not data:
                         both.unregister(key.fileobj)
-                    elif key.fileobj is process.stdout:
+                        continue
+                    self._tell(data)
+                    if key.fileobj is process.stdout:
                         told += data
                     else:
-                        self._tell(data)
                         said = (said + data)[-SAID:]
                 self._steps.stop_if_cancelled()
                 if time.monotonic() - heard > SILENCE_S or len(told) > MAX_TOLD:
@@ -146,7 +154,8 @@ class UsersGit:
         text = " ".join(told)[-800:] or "git gave no reason"
         url = self._source.url
         if re.search(
-            r"could not read (Username|Password)|Authentication failed|Permission denied|403", text
+            r"could not read (Username|Password)|Authentication failed|Permission denied|\b403\b",
+            text,
         ):
             return AuthRefused(
                 f"{url} does not let you in: {text}",

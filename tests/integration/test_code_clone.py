@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import ipaddress
+import json
 import os
 import secrets
 import shutil
@@ -393,6 +394,9 @@ def github(tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> I
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
+            if "/info/lfs/" in self.path:
+                self._lfs()
+                return
             parts = urlsplit(self.path)
             env = {
                 "PATH": os.environ["PATH"],
@@ -417,6 +421,25 @@ def github(tmp_path: Path, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> I
             self.wfile.write(content)
 
         do_POST = do_GET
+
+        def _lfs(self) -> None:
+            """Answer as a server of Git LFS does: what there is of a batch, and a content."""
+            content, kind = b"", "application/octet-stream"
+            if self.path.endswith("/objects/batch"):
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                top = f"{made.url}/info/lfs/objects"
+                for each in asked["objects"]:
+                    each["actions"] = {"download": {"href": f"{top}/{each['oid']}"}}
+                content = json.dumps({"transfer": "basic", "objects": asked["objects"]}).encode()
+                kind = "application/vnd.git-lfs+json"
+            else:
+                oid = self.path.rpartition("/")[2]
+                content = (remote.bare / "lfs/objects" / oid[:2] / oid[2:4] / oid).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def log_message(self, *args: object) -> None:
             pass

@@ -11,7 +11,7 @@ import time
 from typing import IO, Any
 
 from ...onhost.folder import Failed
-from .tree import SCRATCH, Tree, blob_of, mode_of, stamp
+from .tree import SCRATCH, Tree, mode_of, stamp
 
 # What is known of a file: mode ("100644", "100755", "120000"), blob, size, mtime in ns, inode.
 Entry = list[Any]
@@ -72,8 +72,7 @@ class State:
         entry = self.files.get(path)
         if entry and entry[2:] == stamp(status) and status.st_mtime_ns + RACY_NS < self.at_ns:
             return [mode, blob] == [mode_of(status), entry[1]]
-        found = tree.read(path)
-        return found is not None and (found[0], blob_of(found[1])) == (mode, blob)
+        return tree.named(path) == (mode, blob)
 
     def note(self, tree: Tree, path: str, mode: str, blob: str) -> None:
         """Remember a file as it is now."""

@@ -10,6 +10,7 @@ from typing import Any
 from ...onhost.folder import HeldFolder, InTheWay
 
 SCRATCH = ".cloudml-new"
+PIECE = 1 << 20
 
 
 class Tree(HeldFolder):
@@ -30,6 +31,25 @@ class Tree(HeldFolder):
                 return None
             with open(self.open(path), "rb", buffering=0) as file:
                 return mode_of(status), file.read()
+        except (FileNotFoundError, InTheWay):
+            return None
+
+    def named(self, path: str) -> tuple[str, str] | None:
+        """Mode and blob of a file or link, which is read in pieces; None where neither is."""
+        status = self.look(path)
+        if status is None:
+            return None
+        try:
+            if stat.S_ISLNK(status.st_mode):
+                return "120000", blob_of(os.fsencode(self.target(path)))
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            with open(self.open(path), "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+            return mode_of(status), digest.hexdigest()
         except (FileNotFoundError, InTheWay):
             return None
 

@@ -51,6 +51,10 @@ async function clone(what: IClone, model: ICloudML, trans: TranslationBundle): P
     Notification.success(trans.__('%1 (%2) is here and on %3', done.name, commit, label), {
       autoClose: 6000
     });
+    if (done.warnings.length > 0) {
+      const lacks = trans.__('%1 lacks something: %2', done.name, done.warnings.join(' · '));
+      Notification.warning(lacks, { autoClose: false });
+    }
   } catch (reason) {
     const error = CloudMLError.from(reason);
     Notification.dismiss(notice);

@@ -95,6 +95,8 @@ export interface IRefs {
 /** What a clone has done. */
 export interface ICloned extends ISynced {
   readonly name: string;
+  /** What it lacks: submodules, contents of LFS. */
+  readonly warnings: ReadonlyArray<string>;
   readonly branch: string | null;
   readonly base_commit: string | null;
 }
