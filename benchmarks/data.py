@@ -120,22 +120,23 @@ class Bench:
         return taken
 
     def _fetch(self, prefix: str, target: Path) -> float:
-        done = self._sync(prefix, target)
+        done, seconds = self._sync(prefix, target)
         if not done.counts.get("files") or done.counts.get("same"):
             raise NoAnswer(f"nothing came: {done.counts}")
-        return done.seconds
+        return seconds
 
     def _again(self, target: Path) -> float:
-        done = self._sync("small", target)
+        done, seconds = self._sync("small", target)
         if done.counts.get("same") != self._amount.files:
             raise NoAnswer(f"something came: {done.counts}")
-        return done.seconds
+        return seconds
 
-    def _sync(self, prefix: str, target: Path) -> Done:
+    def _sync(self, prefix: str, target: Path) -> tuple[Done, float]:
+        began = time.monotonic()
         done = self._data.sync(f"s3://{BUCKET}/{prefix}", str(target), self._machine)
         if done.failed:
             raise NoAnswer(f"not all came: {done.failed[:3]}")
-        return done
+        return done, time.monotonic() - began
 
     def _s5cmd(self, verb: str, source: str, target: Path) -> float:
         argv = ["s5cmd", "--endpoint-url", self._service.url, verb, f"s3://{BUCKET}/{source}"]

@@ -36,9 +36,9 @@ MAX_LINE = 32 << 20
 
 
 class Program:
-    """The program on one machine while it runs. Used by one thread."""
+    """The program on one machine while it runs; it gets ready until it is told what to do. Used by one thread."""
 
-    def __init__(self, link: Link, args: dict[str, Any]) -> None:
+    def __init__(self, link: Link) -> None:
         self.machine = link.machine
         self._process = RemoteProcess.start(
             link,
@@ -50,7 +50,7 @@ class Program:
         self._rest = bytearray()
         self._complaint = b""
         self.link_is_up = True
-        self._write(PROGRAM.source + json.dumps(args).encode() + b"\n")
+        self._write(PROGRAM.source)
 
     def tell(self, **what: Any) -> None:
         """Say one thing to it. Raises Cancelled for a machine that takes nothing."""
@@ -111,9 +111,9 @@ class Program:
 
 
 @contextmanager
-def running(link: Link, args: dict[str, Any]) -> Iterator[Program]:
-    """Run the program for a while."""
-    program = Program(link, args)
+def running(link: Link) -> Iterator[Program]:
+    """Run the program for a while; the first that it is told are its arguments."""
+    program = Program(link)
     try:
         yield program
     finally:
@@ -122,7 +122,8 @@ def running(link: Link, args: dict[str, Any]) -> Iterator[Program]:
 
 def manage(link: Link, verb: str, **args: JSON) -> dict[str, Any]:
     """Have it do one thing that takes no time: list, pin, unpin, evict, quota."""
-    with running(link, {"verb": verb, **args}) as program:
+    with running(link) as program:
+        program.tell(verb=verb, **args)
         while True:
             for said in program.hear():
                 if isinstance(said.get("ended"), dict):

@@ -106,23 +106,23 @@ class Sync:
     def run(self) -> Done:
         """Do it. Raises DataError, CloudMLError why it could not; files that failed alone are in the answer."""
         began = time.monotonic()
-        below, listed = self.listing()
-        args = {
-            "verb": self.verb,
-            "folder": self.folder,
-            "source": str(self.address),
-            "where": f"{self.endpoint.url}/{self.address.bucket}/{below}",
-            "installation": self.installation,
-            "choice": self.options.choice.expressions,
-            "compare": self.options.compare,
-            "delete": self.options.delete,
-            "preview": self.options.preview,
-            "cache": self.options.cache,
-            "threads": THREADS,
-            "silent_s": self.options.silent_s,
-            "ca": self.endpoint.ca,
-        }
-        with running(self.link, args) as program:
+        with running(self.link) as program:  # which starts while the first names come
+            below, listed = self.listing()
+            program.tell(
+                verb=self.verb,
+                folder=self.folder,
+                source=str(self.address),
+                where=f"{self.endpoint.url}/{self.address.bucket}/{below}",
+                installation=self.installation,
+                choice=self.options.choice.expressions,
+                compare=self.options.compare,
+                delete=self.options.delete,
+                preview=self.options.preview,
+                cache=self.options.cache,
+                threads=THREADS,
+                silent_s=self.options.silent_s,
+                ca=self.endpoint.ca,
+            )
             ended = self.converse(program, below, listed)
         counts = {name: n for name, n in ended.items() if type(n) is int}
         counts["failed"] = counts.get("failed", 0) + self.refused
