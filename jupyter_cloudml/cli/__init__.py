@@ -30,6 +30,8 @@ COMMANDS = {
     "code": ("code", "code", "Bring a folder of code to a machine, and changes back."),
     "data": ("data", "data", "Keep prefixes of S3 in folders of machines, and send results back."),
     "env": ("env", "env", "Build environments on machines from a lock; list, compare, remove."),
+    "job": ("job", "job", "Run notebooks as jobs: now and by schedule; list, show, cancel, retry."),
+    "scheduler": ("scheduler", "scheduler", "Run the jobs that are due, without Jupyter."),
     "stop": ("stop", "stop", "End all processes on all machines."),
     "doctor": ("doctor", "doctor", "Look at this installation and say what is wrong with it."),
 }

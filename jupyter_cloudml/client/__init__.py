@@ -30,6 +30,7 @@ from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import specs
 
 if TYPE_CHECKING:
+    from jupyter_cloudml.client.jobs import JobVerbs
     from jupyter_cloudml.datasets.service import Datasets
     from jupyter_cloudml.environments.service import Environments
     from jupyter_cloudml.workspaces.service import Workspaces
@@ -73,6 +74,16 @@ class Client:
         return cast(
             "Datasets",
             import_module("jupyter_cloudml.datasets.service").Datasets(self._home, self.core),
+        )
+
+    @cached_property
+    def jobs(self) -> JobVerbs:
+        """The jobs and their runs. Imported at its first use."""
+        return cast(
+            "JobVerbs",
+            import_module("jupyter_cloudml.client.jobs").JobVerbs(
+                self._store, self._home, self.core, lambda *where: self.code.sync(*where)
+            ),
         )
 
     @cached_property

@@ -171,6 +171,11 @@ class Attempt:
         self._cancelled = threading.Event()
         self._stderr = b""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has said something, as far as was read."""
+        return self._cursor != START
+
     def give(self, spec: bytes) -> None:
         """Send what is to be run. Raises LinkDown when the machine takes nothing for long."""
         for at in range(0, len(spec), PIECE):

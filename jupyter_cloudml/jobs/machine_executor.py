@@ -41,8 +41,11 @@ class MachineExecutor:
         compose: Compose,
         folder: Path,
         attempts: Attempts | None = None,
+        ended: Callable[[Order], None] = lambda order: None,
     ) -> None:
+        """`ended` is called once all records of an attempt are kept, before anybody hears of its end."""
         self._link_of, self._compose, self._folder = link_of, compose, folder
+        self.ended = ended
         self._attempts = attempts or Attempts()
         self._followed: dict[str, _Followed] = {}
         self._lock = threading.Lock()
@@ -180,7 +183,7 @@ class _Followed:
         self.log = executor.log_of(order.run_id, order.attempt)
         self.thread = threading.Thread(target=self._run, name=f"run-{order.name}", daemon=True)
         self._since = time.monotonic()
-        self._began = self._wanted = False
+        self._began, self._wanted = attempt.has_begun, False
         self._up = True
         self._outcome: Outcome | None = None
         self._gone = False
@@ -217,8 +220,10 @@ class _Followed:
         while not self.executor.closed.is_set():
             try:
                 self.log.open()
-                self._began = self._began or self.log.cursor != START
-                self._outcome = self.attempt.follow(self, self.executor.closed)
+                outcome = self.attempt.follow(self, self.executor.closed)
+                if outcome is not None:
+                    self._keep()
+                self._outcome = outcome
                 break
             except NotFound:
                 self._gone = True
@@ -232,6 +237,15 @@ class _Followed:
             if not self._find_again():
                 self.executor.changed()
                 return
+
+    def _keep(self) -> None:
+        """Have made what is made of the records; they are all there, so it can be made later as well."""
+        try:
+            self.executor.ended(self.order)
+        except (CloudMLError, OSError) as exc:
+            log.warning(
+                "the results of %s are made when they are asked for: %s", self.order.name, exc
+            )
 
     def _find_again(self) -> bool:
         """Wait until the attempt can be followed from what is kept of it; False when there is none any more."""

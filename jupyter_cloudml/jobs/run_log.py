@@ -17,6 +17,7 @@ class RunLog:
         self.path = folder / f"{attempt}.jsonl"
         self.cursor = START
         self._fd = -1
+        self._told = 0
 
     def open(self) -> RunLog:
         """Go on behind the last whole line. Raises OSError."""
@@ -57,3 +58,17 @@ class RunLog:
         """Yield the records so far; also while another writes."""
         for line in self._lines():
             yield from json.loads(line)["records"]
+
+    def read_on(self) -> Iterator[Record]:
+        """Yield the records that were added since it was asked the last time."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(self._told)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._told += len(line)
+                yield from json.loads(line)["records"]

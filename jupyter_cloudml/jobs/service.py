@@ -15,8 +15,12 @@ from jupyter_cloudml.jobs.fields import Problems, refuse
 from jupyter_cloudml.jobs.model import JOB, JobSpec, Trigger, refuse_circle
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
+from jupyter_cloudml.store.jobs_results import Snapshot
 
 BACKFILL_LATER = 10  # runs of a backfill let those pass that are due now
+
+
+Take = Callable[[JobSpec, Mapping[str, JSON]], Snapshot]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class Jobs:
         clock: Clock | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         wake: Callable[[], None] = lambda: None,
+        take: Take | None = None,
     ) -> None:
+        """`take` keeps what a run will have, when it is asked for; without it, that is what there is when the run starts."""
+        self._take = take
         self._store, self._clock = store, clock or SystemClock()
         self._on_event, self._wake = on_event, wake
 
@@ -64,11 +71,22 @@ class Jobs:
         self, name: str, params: Mapping[str, JSON] | None = None, *, token: str | None = None
     ) -> RunRecord:
         """Run a job now; said twice with one token, it runs once. Raises NotFound, UsageError for parameters that cannot be."""
-        job = self._store.jobs.get(name)
-        return self._submit(job, job.rev, params or {}, token or secrets.token_hex(8), None)
+        return self.run_job(self._store.jobs.get(name), params, token=token)
+
+    def run_job(
+        self, job: JobRecord, params: Mapping[str, JSON] | None = None, *, token: str | None = None
+    ) -> RunRecord:
+        """Run a job now, as this record defines it. Raises as `run`, and what taking its snapshot does."""
+        given = dict(params or {})
+        problems: Problems = []
+        JOB.members["parameters"].kind.read(given, "parameters", problems)
+        refuse(problems, "the run cannot be made", "bad_parameters")
+        taken = self._take(JobSpec.from_dict(dict(job.spec)), given) if self._take else None
+        snapshot_id = taken.id if taken else None
+        return self._submit(job, job.rev, given, token or secrets.token_hex(8), None, snapshot_id)
 
     def rerun(self, run_id: str) -> RunRecord:
-        """Run again what a run that is over ran: the same definition and parameters. Raises NotFound, Conflict while it goes on."""
+        """Run again what a run that is over ran: the same definition, parameters and snapshot. Raises NotFound, Conflict while it goes on."""
         old = self._store.runs.get(run_id)
         if old.ended_ms is None:
             raise Conflict(
@@ -77,7 +95,8 @@ class Jobs:
                 hint="wait for its end, or cancel it",
             )
         job = self._store.jobs.get(old.job_id)
-        return self._submit(job, old.job_rev, old.params, secrets.token_hex(8), old.id)
+        key = secrets.token_hex(8)
+        return self._submit(job, old.job_rev, old.params, key, old.id, old.snapshot_id)
 
     def backfill(
         self, name: str, from_ms: int, until_ms: int, *, trigger_key: str | None = None
@@ -128,11 +147,14 @@ class Jobs:
         self._wake()
 
     def _submit(
-        self, job: JobRecord, rev: int, params: Mapping[str, JSON], key: str, parent: str | None
+        self,
+        job: JobRecord,
+        rev: int,
+        params: Mapping[str, JSON],
+        key: str,
+        parent: str | None,
+        snapshot_id: str | None,
     ) -> RunRecord:
-        problems: Problems = []
-        JOB.members["parameters"].kind.read(params, "parameters", problems)
-        refuse(problems, "the run cannot be made", "bad_parameters")
         now = self._clock.now_ms()
         priority = job.spec.get("priority")
         new = NewRun(
@@ -146,6 +168,7 @@ class Jobs:
             pool=job.pool,
             priority=priority if isinstance(priority, int) else 0,
             parent_run_id=parent,
+            snapshot_id=snapshot_id,
         )
         (run,), told = self._store.runs.submit([new], now)
         self._tell(told)

@@ -88,10 +88,12 @@ class ResultRepository:
         return [CellResult(**row._mapping) for row in rows]
 
     def add_artifact(self, artifact: Artifact, fence: int) -> None:
-        """Write an artifact. Raises Conflict (code "stale") when the run has another owner by now."""
+        """Write an artifact, over the one of this id. Raises Conflict (code "stale") when the run has another owner by now."""
 
         def work(connection: Connection) -> None:
             _hold(connection, artifact.run_id, fence)
+            table = tables.artifact
+            connection.execute(delete(table).where(table.c.id == artifact.id))
             connection.execute(insert(tables.artifact).values(asdict(artifact)))
 
         self._database.write(work)
@@ -103,22 +105,15 @@ class ResultRepository:
         rows = self._database.read(lambda connection: connection.execute(query).all())
         return [Artifact(**row._mapping) for row in rows]
 
+    def add_snapshot(self, snapshot: Snapshot, at_ms: int) -> Snapshot:
+        """Keep a snapshot, once, by its digest. Returns it with its id."""
+        return self._database.write(lambda connection: _kept(connection, snapshot, at_ms))
+
     def keep_snapshot(self, run_id: str, snapshot: Snapshot, at_ms: int) -> Snapshot:
         """Note what a run had; a snapshot is kept once, by its digest. Returns it with its id. Raises NotFound."""
-        table = tables.snapshot
 
         def work(connection: Connection) -> Snapshot:
-            query = select(table.c.id).where(table.c.sha256 == snapshot.sha256)
-            values = asdict(snapshot) | {"id": new_id(at_ms)}
-            values["code_json"] = json.dumps(values.pop("code"))
-            values["data_versions_json"] = json.dumps(values.pop("data_versions"))
-            try:
-                if (known := connection.execute(query).scalar()) is None:
-                    with connection.begin_nested():
-                        connection.execute(insert(table).values(values))
-            except IntegrityError:  # another run has kept the same just now
-                known = connection.execute(query).scalar()
-            kept = replace(snapshot, id=known or values["id"])
+            kept = _kept(connection, snapshot, at_ms)
             of_run = update(tables.run).where(tables.run.c.id == run_id)
             if connection.execute(of_run.values(snapshot_id=kept.id)).rowcount == 0:
                 raise NotFound(f"there is no run {run_id!r}", hint="look at the list of runs")
@@ -154,6 +149,21 @@ class ResultRepository:
         query = select(tables.pool)
         rows = self._database.read(lambda connection: connection.execute(query).all())
         return {row.name: row.cap for row in rows}
+
+
+def _kept(connection: Connection, snapshot: Snapshot, at_ms: int) -> Snapshot:
+    table = tables.snapshot
+    query = select(table.c.id).where(table.c.sha256 == snapshot.sha256)
+    values = asdict(snapshot) | {"id": new_id(at_ms)}
+    values["code_json"] = json.dumps(values.pop("code"))
+    values["data_versions_json"] = json.dumps(values.pop("data_versions"))
+    try:
+        if (known := connection.execute(query).scalar()) is None:
+            with connection.begin_nested():
+                connection.execute(insert(table).values(values))
+    except IntegrityError:  # another run has kept the same just now
+        known = connection.execute(query).scalar()
+    return replace(snapshot, id=known or values["id"])
 
 
 def _hold(connection: Connection, run_id: str, fence: int) -> None:

@@ -1,0 +1,227 @@
+"""The jobs, as a program uses them: `client.jobs`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from jupyter_cloudml.errors import JSON, NotFound, UsageError
+from jupyter_cloudml.jobs import scheduler
+from jupyter_cloudml.jobs.notebook import parse
+from jupyter_cloudml.jobs.parameters import find, from_text
+from jupyter_cloudml.jobs.records import Record
+from jupyter_cloudml.jobs.results import Results, run_to_dict
+from jupyter_cloudml.jobs.scheduler import Scheduler
+from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.jobs.snapshots import SendCode, Snapshots
+from jupyter_cloudml.machines.model import LOCAL
+from jupyter_cloudml.machines.service import Machines
+from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs_records import JobRecord, RunRecord
+from jupyter_cloudml_kernels.host_specs import parse_host_specs
+
+LOOK_S = 0.1
+Runs: TypeAlias = list[RunRecord]
+JobRows: TypeAlias = list[JobRecord]
+
+
+class JobVerbs:
+    """`client.jobs`. A run is known by its id, a job by its name."""
+
+    def __init__(self, store: Store, home: Path, core: Machines, send_code: SendCode) -> None:
+        self._store, self._home, self._core = store, home, core
+        self._snapshots = Snapshots(store, home, send_code)
+        self._jobs = Jobs(store, take=self._snapshots.take)
+        self._results = Results(store, scheduler.runs_folder(home))
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    def create(self, definition: Mapping[str, JSON]) -> JobRecord:
+        """Make or change the job of a definition (docs/jobs.md). Raises UsageError (`bad_job`), NotFound for a machine or notebook."""
+        wanted = dict(definition)
+        notebook = wanted.get("notebook")
+        if isinstance(notebook, str) and notebook:
+            path = Path(notebook).expanduser().absolute()
+            if not path.is_file():
+                raise _no_notebook(path)
+            wanted["notebook"] = str(path)
+        machine = wanted.get("machine")
+        if isinstance(machine, str):
+            self._core.get(machine)
+        return self._jobs.apply(wanted)
+
+    def list(self, *, after: str = "", limit: int = 50) -> JobRows:
+        """Return jobs by name, those after `after`."""
+        return self._store.jobs.page(after=after, limit=limit)
+
+    def get(self, name: str) -> JobRecord:
+        """Return a job. Raises NotFound."""
+        return self._store.jobs.get(name)
+
+    def next_due_ms(self, job: JobRecord) -> int | None:
+        """Return when a trigger by time is due next; None where none is."""
+        times = [each.next_due_ms for each in self._store.jobs.triggers(job.id)]
+        return min((time for time in times if time is not None), default=None)
+
+    def pause(self, name: str) -> JobRecord:
+        """Have the due times of a job skipped. Raises NotFound."""
+        return self._jobs.pause(name)
+
+    def resume(self, name: str) -> JobRecord:
+        """Have a job run at its due times again. Raises NotFound."""
+        return self._jobs.pause(name, False)
+
+    def backfill(self, name: str, from_ms: int, until_ms: int) -> Runs:
+        """Make the runs of all due times of a range, both ends included, once each. Raises NotFound, UsageError."""
+        return self._jobs.backfill(name, from_ms, until_ms)
+
+    # -- runs -------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        what: str,
+        *,
+        on: str | None = None,
+        params: Mapping[str, JSON] = {},
+        kernel: str | None = None,
+        environment: str | None = None,
+    ) -> RunRecord:
+        """Run a notebook (a path) on a machine, or a job (a name) now. Some scheduler has to do it: see `serving` and `hand_over`.
+
+        Raises NotFound for a notebook, job or machine that is not there, UsageError for parameters that do not fit, and what a sync raises.
+        """
+        more = {"machine": on, "kernel": kernel, "environment": environment}
+        given = {name: value for name, value in more.items() if value is not None}
+        if not _is_path(what):
+            if given:
+                raise UsageError(
+                    f"{what} is a job: it says itself where it runs", hint="change the job instead"
+                )
+            return self._jobs.run(what, params)
+        path = Path(what).expanduser().absolute()
+        if not path.is_file():
+            raise _no_notebook(path)
+        self._core.get(on or LOCAL)
+        definition = {"name": name_of(path), "notebook": str(path), "overlap": "allow", **given}
+        return self._jobs.run_job(self._jobs.apply(definition), params)
+
+    def typed(self, what: str, texts: Sequence[str]) -> dict[str, JSON]:
+        """Return the values of `NAME=VALUE`, as the notebook declares them. Raises UsageError, NotFound."""
+        spec = None if _is_path(what) else self._store.jobs.get(what).spec
+        path = Path(str(spec["notebook"]) if spec else what).expanduser().absolute()
+        if not path.is_file():
+            raise _no_notebook(path)
+        declared = {each.name: each for each in find(parse(path.read_bytes(), path.name)) or ()}
+        found: dict[str, JSON] = {}
+        for text in texts:
+            name, given, value = text.partition("=")
+            if not given or not name.isidentifier():
+                raise UsageError(
+                    f"{text[:60]!r} sets no parameter", code="bad_parameter", hint="give NAME=VALUE"
+                )
+            found[name] = from_text(declared.get(name), value)
+        return found
+
+    def runs(self, name: str | None = None, *, before: str | None = None, limit: int = 50) -> Runs:
+        """Return runs, of one job or of all, the newest first. Raises NotFound."""
+        job_id = None if name is None else self._store.jobs.get(name).id
+        return self._store.runs.page(job_id=job_id, before=before, limit=limit)
+
+    def find(self, run_id: str) -> RunRecord:
+        """Return a run. Raises NotFound."""
+        return self._store.runs.get(run_id)
+
+    def show(self, run_id: str) -> dict[str, JSON]:
+        """Return all that is known of a run, with the paths of its notebook and page, which are made now. Raises NotFound."""
+        return self._results.show(run_id)
+
+    def cancel(self, run_id: str) -> RunRecord:
+        """Have a run end; it has once its state says so. Raises NotFound."""
+        return self._jobs.cancel(run_id)
+
+    def retry(self, run_id: str) -> RunRecord:
+        """Run again, as a whole, what a run that is over ran: notebook, parameters, definition. Raises NotFound, Conflict."""
+        return self._jobs.rerun(run_id)
+
+    def records(
+        self, run_id: str, stop: Callable[[], bool] = lambda: False, *, follow: bool = True
+    ) -> Iterator[Record]:
+        """Yield what a run says, of its last attempt; with `follow` until it is over or `stop` says so. Raises NotFound."""
+        shown, log = 0, None
+        while True:
+            over = self.find(run_id).ended_ms is not None
+            n = len(self._store.runs.attempts(run_id))
+            if n != shown:
+                shown, log = n, self._results.log_of(run_id, n)
+            if log is not None:
+                yield from log.read_on()
+            if over or not follow or stop():
+                return
+            threading.Event().wait(LOOK_S)
+
+    def wait(self, run_id: str, stop: Callable[[], bool] = lambda: False) -> RunRecord:
+        """Wait until a run is over, or `stop` says so; return it. Raises NotFound."""
+        while (run := self.find(run_id)).ended_ms is None and not stop():
+            threading.Event().wait(LOOK_S)
+        return run
+
+    # -- schedulers -------------------------------------------------------------------------------
+
+    @contextmanager
+    def serving(self) -> Iterator[Scheduler]:
+        """Run a scheduler in this process meanwhile."""
+        made = Scheduler(
+            self._store, self._home, self._core.link, self._snapshots, parse_host_specs
+        )
+        made.start()
+        try:
+            yield made
+        finally:
+            made.close()
+
+    def hand_over(self) -> bool:
+        """Where runs wait or go on and no scheduler works, start one of its own that ends with them. Tells whether it was started."""
+        if scheduler.is_idle(self._store) or scheduler.is_served(self._store):
+            return False
+        scheduler.start_detached(self._home)
+        return True
+
+    def is_idle(self) -> bool:
+        """Tell whether no run waits or goes on."""
+        return scheduler.is_idle(self._store)
+
+
+def job_to_dict(job: JobRecord, next_due_ms: int | None) -> dict[str, JSON]:
+    """Return a job as it is listed."""
+    return {
+        "name": job.name,
+        "id": job.id,
+        "rev": job.rev,
+        "paused": job.paused,
+        "next_due_ms": next_due_ms,
+        "definition": job.spec,
+    }
+
+
+def name_of(path: Path) -> str:
+    """Return the name of the job that stands for the runs of a notebook by hand."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:60] or "notebook"
+    return f"{stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _is_path(what: str) -> bool:
+    return what.endswith(".ipynb") or "/" in what
+
+
+def _no_notebook(path: Path) -> NotFound:
+    return NotFound(
+        f"there is no notebook {path}", code="no_notebook", hint="give the path of an .ipynb file"
+    )
+
+
+__all__ = ["JobVerbs", "job_to_dict", "name_of", "run_to_dict"]

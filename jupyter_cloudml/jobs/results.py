@@ -1,0 +1,195 @@
+"""What attempts leave: rows of cells, the executed notebook, its HTML, and the document that tells all of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import JSON, NotFound, UsageError
+from ..paths import unusable
+from ..store import Store
+from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
+from ..store.jobs_results import Artifact, CellResult
+from .executor import Order
+from .notebook import Notebook, executed, html
+from .records import Record
+from .run_log import RunLog
+from .snapshots import write
+
+NOTEBOOK, PAGE = "notebook", "html"
+
+
+class Results:
+    """Results of runs, below a folder that has one folder for each run."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store, self._folder = store, folder
+
+    def log_of(self, run_id: str, attempt: int) -> RunLog:
+        """Return the records of an attempt, for reading."""
+        return RunLog(self._folder / run_id, attempt)
+
+    def keep(self, order: Order) -> None:
+        """Write what an attempt has left; said again, it is the same. Raises Conflict (code "stale"), NoSpace, StoreError."""
+        if self.sent(order.run_id, order.attempt) is None:
+            return
+        records = list(self.log_of(order.run_id, order.attempt).read())
+        self._store.results.record_cells(
+            order.run_id, order.attempt, order.fence, cells_of(records)
+        )
+        self._notebook(order.run_id, order.attempt, order.fence)
+
+    def sent(self, run_id: str, attempt: int) -> Notebook | None:
+        """Return the notebook that an attempt was given; None where it was given none, or by a server with another folder."""
+        found = self._read(run_id, f"{attempt}.sent.json")
+        return None if found is None else json.loads(found)
+
+    def _notebook(self, run_id: str, attempt: int, fence: int) -> Path:
+        sent = self.sent(run_id, attempt)
+        if sent is None:
+            raise NotFound(f"the run {run_id} has no notebook here", code="no_results")
+        made = executed(sent, self.log_of(run_id, attempt).read())
+        data = (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()
+        return self._artifact(run_id, attempt, fence, NOTEBOOK, f"{attempt}.ipynb", data)
+
+    def _page(self, run: RunRecord, attempt: int, title: str, notebook: Path) -> Path:
+        page = self._folder / run.id / f"{attempt}.html"
+        if run.ended_ms is not None and page.exists():
+            return page
+        data = html(json.loads(notebook.read_bytes()), title).encode()
+        return self._artifact(run.id, attempt, run.fence, PAGE, page.name, data)
+
+    def _artifact(
+        self, run_id: str, attempt: int, fence: int, kind: str, name: str, data: bytes
+    ) -> Path:
+        path = self._folder / run_id / name
+        try:
+            write(path, data)
+        except OSError as exc:
+            raise unusable(path.parent, exc) from exc
+        row = Artifact(
+            id=f"{run_id}-{attempt}-{kind}",
+            run_id=run_id,
+            attempt=attempt,
+            kind=kind,
+            uri=path.as_uri(),
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+        )
+        self._store.results.add_artifact(row, fence)
+        return path
+
+    def _read(self, run_id: str, name: str) -> bytes | None:
+        try:
+            return (self._folder / run_id / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise unusable(self._folder, exc) from exc
+
+    def show(self, run_id: str, *, page: bool = True) -> dict[str, JSON]:
+        """Return all that is known of a run; of one that goes on, all so far. Makes its notebook and its page (`html`). Raises NotFound."""
+        run = self._store.runs.get(run_id)
+        attempts = self._store.runs.attempts(run_id)
+        notebook, made = self._made(run, attempts, page=page)
+        costs = [each.cost_micros for each in attempts if each.cost_micros is not None]
+        return {
+            **run_to_dict(run),
+            "attempts": [_attempt(each) for each in attempts],
+            "executed_notebook": None if notebook is None else str(notebook),
+            "html": None if made is None else str(made),
+            "provenance": self._provenance(run, attempts),
+            "cost": sum(costs) / 1e6 if costs else None,
+            "cells": self._cells(run, attempts),
+        }
+
+    def _made(
+        self, run: RunRecord, attempts: list[AttemptRecord], *, page: bool
+    ) -> tuple[Path | None, Path | None]:
+        n = len(attempts)
+        if n == 0 or self.sent(run.id, n) is None:
+            return None, None
+        notebook = self._folder / run.id / f"{n}.ipynb"
+        if run.ended_ms is None or not notebook.exists():
+            notebook = self._notebook(run.id, n, run.fence)
+        try:
+            return notebook, self._page(run, n, run.id, notebook) if page else None
+        except UsageError:  # nbconvert is not installed here
+            return notebook, None
+
+    def _cells(self, run: RunRecord, attempts: list[AttemptRecord]) -> list[JSON]:
+        if not attempts:
+            return []
+        n = len(attempts)
+        kept = self._store.results.cells(run.id, n)
+        rows = kept or cells_of(self.log_of(run.id, n).read())
+        return [asdict(each) for each in rows]
+
+    def _provenance(self, run: RunRecord, attempts: list[AttemptRecord]) -> dict[str, JSON]:
+        spec = self._store.jobs.revision(run.job_id, run.job_rev)
+        told = self._read(run.id, f"{len(attempts)}.work.json") if attempts else None
+        found: dict[str, Any] = {} if told is None else json.loads(told)
+        taken = None if run.snapshot_id is None else self._store.results.snapshot(run.snapshot_id)
+        return {
+            "job": spec.get("name"),
+            "job_rev": run.job_rev,
+            "notebook": spec.get("notebook"),
+            "notebook_sha256": None if taken is None else taken.notebook_ref.partition(":")[2],
+            "snapshot": run.snapshot_id,
+            "code": found.get("code") or (dict(taken.code) if taken else {}) or None,
+            "machine": found.get("machine") or spec.get("machine") or "local",
+            "environment": spec.get("environment"),
+            "kernel": found.get("kernel"),
+            "params": found.get("params") or run.params,
+            "secrets": found.get("secrets") or [],
+        }
+
+
+def cells_of(records: Iterable[Record]) -> list[CellResult]:
+    """Return how far each cell has come, by the records of an attempt. Pure."""
+    found: dict[int, CellResult] = {}
+    for record in records:
+        if record["record"] != "cell" or not isinstance(record.get("index"), int):
+            continue
+        index, done = record["index"], record["state"] == "done"
+        known = found.get(index)
+        found[index] = CellResult(
+            cell_id=str(record.get("id") or ""),
+            idx=index,
+            status=str(record.get("status")) if done else "running",
+            started_ms=known.started_ms if known and done else record.get("at_ms"),
+            ended_ms=record.get("at_ms") if done else None,
+        )
+    return [found[index] for index in sorted(found)]
+
+
+def run_to_dict(run: RunRecord) -> dict[str, JSON]:
+    """Return a run as it is listed."""
+    return {
+        "run": run.id,
+        "state": run.state,
+        "reason": run.reason or None,
+        "job_id": run.job_id,
+        "due_ms": run.due_ms,
+        "created_ms": run.created_ms,
+        "started_ms": run.started_ms,
+        "ended_ms": run.ended_ms,
+        "retry_of": run.parent_run_id,
+        "cancel_requested": run.cancel_requested and run.state not in FINAL,
+    }
+
+
+def _attempt(found: AttemptRecord) -> Mapping[str, JSON]:
+    return {
+        "n": found.n,
+        "state": found.state,
+        "machine": found.machine,
+        "process": found.handle.get("name"),
+        "exit": found.exit,
+        "started_ms": found.started_ms,
+        "ended_ms": found.ended_ms,
+    }

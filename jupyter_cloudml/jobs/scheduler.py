@@ -1,0 +1,100 @@
+"""A scheduler over the machines of this process, and whether there is one anywhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..clock import Clock, SystemClock
+from ..errors import NoFolder
+from ..link.link import Link
+from ..store import Store
+from .compose import Composer, ReadSpecs
+from .engine import Engine, Settings
+from .machine_executor import MachineExecutor
+from .presence import Presence
+from .results import Results
+from .snapshots import Snapshots
+from .states import State
+
+LOG = "scheduler.log"
+PROGRAM = "from jupyter_cloudml.cli import main; main()"
+LOG_LIMIT = 1 << 20
+OPEN = tuple(state.value for state in State if not state.final)
+
+
+class Scheduler:
+    """An engine with what runs attempts on machines. Any number of them work on one database."""
+
+    def __init__(
+        self,
+        store: Store,
+        home: Path,
+        link_of: Callable[[str], Link],
+        snapshots: Snapshots,
+        read_specs: ReadSpecs,
+    ) -> None:
+        folder = runs_folder(home)
+        compose = Composer(store, home, snapshots, read_specs, folder)
+        results = Results(store, folder)
+        self._executor = MachineExecutor(link_of, compose, folder, ended=results.keep)
+        self.engine = Engine(store, self._executor, version=__version__)
+
+    def start(self) -> None:
+        """Begin to work, in threads. Raises StoreError."""
+        self.engine.start()
+
+    def close(self) -> None:
+        """Stop working; what runs goes on, and others look after it."""
+        self.engine.stop()
+        self._executor.close()
+
+
+def runs_folder(home: Path) -> Path:
+    """Return where the records of runs are."""
+    return home / "jobs" / "runs"
+
+
+def is_served(store: Store, clock: Clock | None = None) -> bool:
+    """Tell whether a scheduler seems to live: one that has said so lately, and is not proven dead."""
+    clock = clock or SystemClock()
+    servers = store.servers.list()
+    dead = Presence("", Settings.lease_s).dead(servers, (), clock.monotonic())
+    oldest = clock.now_ms() - int(Settings.lease_s * 1000)
+    return any(each.id not in dead and each.heartbeat_ms > oldest for each in servers)
+
+
+def is_idle(store: Store) -> bool:
+    """Tell whether no run waits or goes on."""
+    return not store.runs.page(states=OPEN, limit=1)
+
+
+def start_detached(home: Path) -> None:
+    """Start a scheduler of its own that ends when no run waits or goes on; it outlives this process. Raises NoFolder."""
+    log = home / "jobs" / LOG
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    argv: Sequence[str] = [sys.executable, "-c", PROGRAM, "scheduler", "--until-idle"]
+    try:
+        mode = "ab" if log.exists() and log.stat().st_size < LOG_LIMIT else "wb"
+        with open(log, mode) as file:
+            subprocess.run(
+                ["/bin/sh", "-c", '"$@" &', "sh", *argv],  # so that it is no child of this process
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                cwd=home,
+                env={**os.environ, "JUPYTER_CLOUDML_HOME": str(home)},
+            )
+    except (OSError, subprocess.CalledProcessError) as exc:
+        raise NoFolder(
+            f"no scheduler could be started on {socket.gethostname()}: {exc}",
+            code="no_scheduler",
+            hint="start one: jupyter cloudml scheduler",
+        ) from exc

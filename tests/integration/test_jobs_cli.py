@@ -1,0 +1,179 @@
+"""`jupyter cloudml job …` and `scheduler`, on this computer and on a real host."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloudbox.commands import wait_until
+from cloudbox.faults import Host
+from cloudbox.fixture import SSHConfig
+from runs import notebook
+
+from jupyter_cloudml import Client
+from jupyter_cloudml.jobs import installation
+
+from .repositories import git
+from .test_cli import Home, home  # noqa: F401 - the fixture
+
+# Each cell leaves a line each time that it runs; the second one waits to be let on.
+COUNTED = [
+    "import os, pathlib, time\nhere = pathlib.Path({folder!r})\n"
+    "def mark(n):\n    with open(here / 'marks', 'a') as file: file.write(f'{{n}} {{os.getpid()}}\\n')\n"
+    "mark(1)",
+    "mark(2)\nprint('waits', flush=True)\nwhile not (here / 'go').exists(): time.sleep(0.02)",
+    "mark(3)",
+]
+
+
+def put(folder: Path, name: str, *sources: str, tags: Any = ()) -> Path:
+    path = folder / name
+    path.write_text(json.dumps(notebook(*sources, tags=tags)))
+    return path
+
+
+def counted(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return put(folder, "counted.ipynb", *(s.format(folder=str(folder)) for s in COUNTED))
+
+
+def marks(folder: Path) -> list[str]:
+    file = folder / "marks"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def nobody_serves() -> bool:
+    with Client() as client:
+        return not client._store.servers.list()
+
+
+def text_of(path: str) -> str:
+    cells = json.loads(Path(path).read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_a_notebook_runs_and_all_of_it_is_told(home: Home, tmp_path: Path) -> None:  # noqa: F811
+    path = put(
+        tmp_path,
+        "digits.ipynb",
+        "alpha = 0.1\nfail = False",
+        "print('alpha is', alpha)",
+        "assert not fail, 'as asked'",
+        tags=[["parameters"]],
+    )
+    before = path.read_bytes()
+    for wrong, status in (("alpha=much", 2), ("beta=1", 2), ("alpha", 2)):
+        refused = home.run("job", "run", str(path), "-p", wrong, check=status)
+        assert wrong.partition("=")[0] in refused.stderr and "→" in refused.stderr
+    assert "there is no notebook" in home.run("job", "run", "./gone.ipynb", check=1).stderr
+    assert "nobody" in home.run("job", "run", str(path), "--on", "nobody", check=1).stderr
+    assert home.json("job", "runs") == {"runs": []}, "what is refused makes no run"
+
+    done = home.json("job", "run", str(path), "-p", "alpha=2", "--wait")
+    assert done["state"] == "succeeded" and set(done) == {"run", "state"}
+    seen = home.json("job", "show", done["run"])
+    assert [cell["status"] for cell in seen["cells"]] == ["ok"] * 4
+    assert text_of(seen["executed_notebook"]) == "alpha is 2.0\n"
+    assert "alpha is 2.0" in Path(seen["html"]).read_text()
+    assert [each["state"] for each in seen["attempts"]] == ["succeeded"]
+    assert seen["provenance"]["params"] == {"alpha": 2}
+    assert path.read_bytes() == before
+
+    failed = home.run("job", "run", str(path), "-p", "fail=true", "--follow", check=1)
+    assert "alpha is 0.1" in failed.stdout and "AssertionError: as asked" in failed.stderr
+    run = home.json("job", "runs")["runs"][0]["run"]
+    seen = home.json("job", "show", run)
+    assert (seen["state"], seen["cells"][-1]["status"]) == ("failed", "error")
+    assert "AssertionError: as asked" in seen["reason"]
+    path.write_text(json.dumps(notebook("print('another')")))
+    again = json.loads(home.run("job", "retry", run, "--wait", "--json", check=1).stdout)
+    assert again["state"] == "failed", "the notebook as it was runs again"
+    assert home.json("job", "show", again["run"])["retry_of"] == run
+    assert home.run("job", "logs", again["run"]).stdout == "alpha is 0.1\n"
+
+
+def test_a_killed_scheduler_is_followed_by_another_and_cells_run_once(
+    home: Home,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "side"
+    first = home.start("job", "run", str(counted(folder)), "--wait")
+    wait_until(lambda: len(marks(folder)) == 2, "the second cell", 60)
+    first.kill()
+    first.communicate()
+    second = home.start("scheduler", "--until-idle")
+    third = home.start("scheduler")
+    (folder / "go").touch()
+    assert second.wait(60) == 0
+    third.terminate()
+    assert third.wait(60) == 0
+    for each in (second, third):
+        each.communicate()
+    (run,) = home.json("job", "runs")["runs"]
+    seen = home.json("job", "show", run["run"])
+    assert (seen["state"], len(seen["attempts"])) == ("succeeded", 1)
+    assert [line.split()[0] for line in marks(folder)] == ["1", "2", "3"]
+    assert len({line.split()[1] for line in marks(folder)}) == 1
+    assert text_of(seen["executed_notebook"]) == "waits\n"
+    assert nobody_serves()
+
+
+def test_a_run_is_left_to_a_scheduler_and_cancelled(home: Home, tmp_path: Path) -> None:  # noqa: F811
+    folder = tmp_path / "side"
+    path = counted(folder)
+    made = home.json("job", "create", "nightly", str(path), "--cron", "0 3 * * *")
+    assert made["next_due_ms"] and made["rev"] == 1
+    assert (
+        "never" in home.run("job", "create", "x", str(path), "--cron", "0 0 30 2 *", check=2).stderr
+    )
+    home.run("job", "pause", "nightly")
+    assert home.json("job", "list")["jobs"][0]["paused"] is True
+    home.run("job", "resume", "nightly")
+    run = home.json("job", "run", "nightly")["run"]
+    wait_until(lambda: len(marks(folder)) == 2, "a scheduler that was started for it", 60)
+    pid = int(marks(folder)[1].split()[1])
+    assert home.json("job", "cancel", run, "--wait")["state"] == "cancelled"
+    assert not os.path.exists(f"/proc/{pid}")
+    assert home.json("job", "show", run)["state"] == "cancelled"
+    assert [each["run"] for each in home.json("job", "runs", "nightly")["runs"]] == [run]
+    wait_until(nobody_serves, "the end of that scheduler", 60)
+
+
+def test_a_run_on_a_host_has_the_code_and_the_secrets(
+    home: Home,  # noqa: F811
+    host: Host,
+    ssh_config: SSHConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The Python of these tests, which the hosts have as well: making one takes a minute.
+    monkeypatch.setattr(installation, "python_for_runs", lambda *args: sys.executable)
+    monkeypatch.setenv("TOKEN_OF_TEST", "hush-7")
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "helper.py").write_text("def where():\n    import os\n    return os.getcwd()\n")
+    path = put(
+        folder, "job.ipynb", "import helper, os\nprint(helper.where(), len(os.environ['TOKEN']))"
+    )
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "First")
+    home.run("machine", "add", "box", "--ssh", ssh_config.add(host))
+    home.run(
+        "job", "create", "far", str(path), "--on", "box", "--secret", "TOKEN=env:TOKEN_OF_TEST"
+    )
+    done = home.run("job", "run", "far", "--wait", "--json", check=None)
+    run = json.loads(done.stdout)
+    seen = home.json("job", "show", run["run"])
+    assert run["state"] == "succeeded", seen
+    assert text_of(seen["executed_notebook"]) == "/home/ada/digits 6\n"
+    assert seen["provenance"]["code"]["base_commit"] == git(folder, "rev-parse", "HEAD")
+    assert seen["provenance"]["code"]["dirty"] is False
+    assert seen["provenance"]["machine"] == "box"
+    for file in (tmp_path / "home").rglob("*"):
+        assert not file.is_file() or b"hush-7" not in file.read_bytes(), file
