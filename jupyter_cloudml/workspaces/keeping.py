@@ -193,6 +193,12 @@ def keep_object(objects: Path, kind: Kind, data: bytes) -> str:
     return name
 
 
+def keep_pieces(objects: Path, blob: str, size: int, pieces: Iterator[bytes]) -> None:
+    """Write one content, whose name is known, as it is read. Raises NoSpace, NoFolder."""
+    with _written_into(objects):
+        write_loose(objects, blob, "blob", size, pieces)
+
+
 @contextmanager
 def _written_into(store: Path) -> Iterator[None]:
     try:

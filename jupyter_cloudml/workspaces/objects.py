@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .git import Git
-from .keeping import keep_object
+from .keeping import PIECE, keep_object, keep_pieces
 from .known import Known
 from .merge import File
 from .packing import LEVEL, Packed
@@ -103,10 +103,20 @@ class Objects:
         assert self._git.git_dir is not None  # noqa: S101 - it is ours
         return keep_object(self._git.git_dir / "objects", "blob", data)
 
+    def put_file(self, blob: str, path: Path) -> None:
+        """Keep the content of a file, whose blob is known. Raises NoSpace."""
+        assert self._git.git_dir is not None  # noqa: S101 - it is ours
+        with open(path, "rb") as file:
+            pieces = iter(lambda: file.read(PIECE), b"")
+            keep_pieces(self._git.git_dir / "objects", blob, path.stat().st_size, pieces)
+
     def merged(self, base: File, here: File, there: File) -> bytes | None:
-        """Merge two versions of a text line by line; None where they touch the same lines, or are no text."""
+        """Merge two versions of a text line by line; None where they touch the same lines, are no text, or are large."""
         blobs = [here.blob, base.blob, there.blob]
-        versions = list(self.contents(blobs, self.sizes(blobs)))
+        sizes = self.sizes(blobs)
+        if max(sizes) > BATCH:
+            return None
+        versions = list(self.contents(blobs, sizes))
         if any(b"\0" in version for version in versions):
             return None
         with tempfile.TemporaryDirectory() as folder:

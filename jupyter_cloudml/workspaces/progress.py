@@ -50,7 +50,11 @@ class Steps:
         for size, piece in pieces:
             yield piece
             done += size
-            self.again(f"{text}: {done / MB:.1f} of {total / MB:.1f} MB")
+            self.at(text, done, total)
+
+    def at(self, text: str, done: int, total: int) -> None:
+        """Say how many bytes of a step are done."""
+        self.again(f"{text}: {done / MB:.1f} of {max(done, total) / MB:.1f} MB")
 
     def stop_if_cancelled(self) -> None:
         """Raise Cancelled when it was called off."""

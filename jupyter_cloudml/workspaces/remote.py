@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import AgentError, Cancelled, CloudMLError, NoSpace, ProtocolError
 from ..link.link import Link
 from ..link.process import Ended, Output, RemoteProcess
 from ..link.sent_program import SentProgram
+from ..paths import unusable
+from .coming import Came, Coming, Damaged
 from .onhost.tree import good_path
 
 NAMES = ("tree", "state", "apply", "main")
@@ -25,7 +27,7 @@ ORPHAN_S = 600.0
 END_S = 30.0
 PIECE = 1 << 18
 MAX_ANSWER = 64 << 20  # of JSON
-MAX_CONTENTS = 4 << 30
+MAX_CONTENTS = 64 << 30
 
 
 class RemoteFolder:
@@ -61,32 +63,57 @@ class RemoteFolder:
     ) -> dict[str, Any]:
         """See onhost/apply.py; `contents` are compressed, each file by itself. Raises NoSpace, AgentError, Cancelled, LinkDown."""
         args = {"base": base, "tree": tree, "put": put, "drop": drop}
-        return self._call("apply", args, contents)[0]
+        return self._call("apply", args, contents)
 
     def changes(self) -> dict[str, Any]:
         """See onhost/main.py. Raises ProtocolError for a file that it cannot have."""
-        told = self._call("changes", {}, ())[0]
+        told = self._call("changes", {}, ())
         self._check([path for path, _, _ in told["changed"]] + told["gone"])
         return told
 
-    def get(self, paths: list[str]) -> Iterator[tuple[str, str, str, bytes]]:
-        """Yield path, mode, blob and content of those files that are there."""
-        answer, rest = self._call("get", {"paths": paths}, ())
-        self._check([path for path, *_ in answer["files"]], paths)
-        for path, mode, blob, size in answer["files"]:
-            yield str(path), str(mode), str(blob), bytes(rest[:size])
-            rest = rest[size:]
+    def get(self, paths: list[str], folder: Path, told: Callable[[int], None]) -> list[Came]:
+        """Fetch those of the files that are there into `folder`; `told` is called with the bytes that have come.
+
+        Raises NoSpace, AgentError, ProtocolError, Cancelled, LinkDown.
+        """
+        coming = Coming(folder, len(paths))
+        try:
+            self._call("get", {"paths": paths}, (), lambda data: self._fed(coming, data, told))
+        except OSError as exc:
+            raise unusable(folder, exc, "free some space, or see that it may be written") from exc
+        finally:
+            coming.close()
+        self._check([each.path for each in coming.files], paths)
+        if coming.told is None:
+            raise ProtocolError(f"{self.link.machine} could not send the code: it ended too soon")
+        self._check_answer(coming.told)
+        return coming.files
+
+    def _fed(self, coming: Coming, data: bytes, told: Callable[[int], None]) -> None:
+        try:
+            coming.feed(data)
+        except Damaged as exc:
+            raise ProtocolError(f"{self.link.machine} could not send the code: {exc}") from exc
+        told(coming.bytes)
+        if coming.bytes > MAX_CONTENTS:
+            raise Cancelled(f"{self.link.machine} sends more than {MAX_CONTENTS >> 30} GB of code")
 
     def _check(self, told: list[Any], asked: list[str] | None = None) -> None:
+        wanted = None if asked is None else set(asked)
         for path in told:
-            if not good_path(path) or (asked is not None and path not in asked):
+            if not good_path(path) or (wanted is not None and path not in wanted):
                 raise ProtocolError(
                     f"{self.link.machine} told of {path!r:.100}, which is not in its folder"
                 )
 
     def _call(
-        self, verb: str, args: dict[str, Any], contents: Iterable[bytes]
-    ) -> tuple[dict[str, Any], memoryview]:
+        self,
+        verb: str,
+        args: dict[str, Any],
+        contents: Iterable[bytes],
+        take: Callable[[bytes], None] | None = None,
+    ) -> dict[str, Any]:
+        """Run one verb; returns its answer. What follows that goes to `take`."""
         args = {**args, "workspace": self.workspace, "folder": self.folder}
         if self._ready is not None and self._ready[0] == verb:
             (_, started), self._ready = self._ready, None
@@ -95,14 +122,20 @@ class RemoteFolder:
             process = self._start(verb)
         try:
             self._send(process, json.dumps(args).encode() + b"\n", contents)
-            answer, rest = self._receive(process)
+            answer = self._receive(process, take)
+        except BaseException:
+            process.stop(1.0)
+            raise
         finally:
             process.forget()
+        self._check_answer(answer)
+        return answer
+
+    def _check_answer(self, answer: Mapping[str, Any]) -> None:
         if "failed" in answer:
             raise _failure(
                 self.link.machine, str(answer["failed"]), str(answer.get("message"))[:500]
             )
-        return answer, rest
 
     def _start(self, verb: str) -> RemoteProcess:
         process = RemoteProcess.start(
@@ -130,33 +163,37 @@ class RemoteFolder:
             process.stop(1.0)
             raise Cancelled(f"the copying of code to {self.link.machine} was called off")
 
-    def _receive(self, process: RemoteProcess) -> tuple[dict[str, Any], memoryview]:
-        said, complaint = bytearray(), b""
+    def _receive(
+        self, process: RemoteProcess, take: Callable[[bytes], None] | None
+    ) -> dict[str, Any]:
+        line, complaint, is_whole = bytearray(), b"", False
         while True:
             got = process.read(LOOK_S)
             if isinstance(got, Ended):
-                return self._parsed(bytes(said), complaint, got.status)
+                return self._parsed(bytes(line), complaint, got.status)
             if isinstance(got, Output) and got.stderr:
                 complaint = (complaint + got.data)[-2000:]
+            elif isinstance(got, Output) and is_whole and take:
+                take(got.data)
             elif isinstance(got, Output):
-                said += got.data
-            if self._cancelled.is_set() or len(said) > MAX_CONTENTS:
-                process.stop(1.0)
+                line += got.data
+                end = line.find(b"\n")
+                if take and end >= 0:
+                    is_whole = True
+                    take(bytes(line[end + 1 :]))
+                    del line[end:]
+            if self._cancelled.is_set() or len(line) > MAX_ANSWER:
                 raise Cancelled(f"the copying of code from {self.link.machine} was called off")
 
-    def _parsed(
-        self, said: bytes, complaint: bytes, status: int
-    ) -> tuple[dict[str, Any], memoryview]:
-        line, _, rest = said.partition(b"\n")
+    def _parsed(self, line: bytes, complaint: bytes, status: int) -> dict[str, Any]:
         try:
-            answer = json.loads(line[:MAX_ANSWER])
-            contents = zlib.decompress(rest) if rest else b""
-        except (ValueError, RecursionError, zlib.error):
-            answer, contents = None, b""
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
         if status or not isinstance(answer, dict):
             why = complaint.decode(errors="replace").strip() or f"it ended with {status}"
             raise ProtocolError(f"{self.link.machine} could not keep the code: {why[-500:]}")
-        return answer, memoryview(contents)
+        return answer
 
 
 def _settle(started: Future[RemoteProcess], start: Callable[[], RemoteProcess]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import JSON, Conflict
 from .applied import Applied, Bases, code_of
+from .coming import Came
 from .guard import SIZE_LIMIT, Amount
 from .local import LocalFolder
 from .merge import File, decide
@@ -16,6 +19,7 @@ from .progress import Steps
 from .remote import RemoteFolder
 from .snapshot import Snapshot, Snapshots
 
+INCOMING = "incoming"  # what comes from a machine, until it is in its place
 TRIES = 3  # against another computer that syncs to the same folder
 
 
@@ -149,18 +153,19 @@ class Sync:
         here = self._objects.listed(self._snapshots.take(send=paths).tree)
         found: dict[str, File | None] = dict.fromkeys(paths)
         contents = {}
-        for path, mode, blob, data in self._remote.get(list(paths)):
-            found[path], contents[path] = File(mode, blob), data
-            self._objects.put(data)
-        done = [
-            path
-            for path in paths
-            if there and self._replace(path, here.get(path), found[path], contents)
-        ]
+        with self._fetched(list(paths)) as came:
+            for each in came:
+                found[each.path], contents[each.path] = File(each.mode, each.blob), each.data
+                self._objects.put_file(each.blob, each.data)
+            done = [
+                path
+                for path in paths
+                if there and self._replace(path, here.get(path), found[path], contents)
+            ]
         return self._push(self._snapshots.take(send=paths), Pulled(taken=done, there=found), now_ms)
 
     def _replace(
-        self, path: str, here: File | None, there: File | None, contents: Mapping[str, bytes]
+        self, path: str, here: File | None, there: File | None, contents: Mapping[str, Path]
     ) -> bool:
         if there is None:
             return here is None or self._local.delete(path, here)
@@ -181,18 +186,23 @@ class Sync:
             if size > limit and path not in unwanted and path not in send
         ]
         wanted = [path for path in sizes if path not in unwanted and path not in large]
-        self._steps.next(f"fetching {files(len(wanted))}")
+        text = f"fetching {files(len(wanted))}"
+        self._steps.next(text)
+        total = sum(sizes[path] for path in wanted)
         taken: list[str] = []
         deleted: list[str] = []
         there: dict[str, File | None] = {}
         conflicts: dict[str, File | None] = {}
-        for path, mode, blob, data in self._remote.get(wanted):
-            file = there[path] = File(mode, blob)
-            done = self._take(path, base.get(path), here.get(path), file, data)
-            if done is None:
-                conflicts[path] = base.get(path)
-            elif done:
-                taken.append(path)
+        with self._fetched(wanted, lambda done: self._steps.at(text, done, total)) as came:
+            for each in came:
+                path = each.path
+                there[path] = File(each.mode, each.blob)
+                done = self._take(base.get(path), here.get(path), each)
+                if done is None:
+                    conflicts[path] = base.get(path)
+                elif done:
+                    taken.append(path)
+                each.data.unlink()
         for path in told["gone"]:
             there[path] = None
             action = decide(base.get(path), here.get(path), None)
@@ -202,20 +212,32 @@ class Sync:
                 conflicts[path] = base.get(path)
         return Pulled(taken, deleted, conflicts, large, there)
 
-    def _take(
-        self, path: str, base: File | None, here: File | None, there: File, data: bytes
-    ) -> bool | None:
+    @contextmanager
+    def _fetched(
+        self, paths: list[str], told: Callable[[int], None] = lambda done: None
+    ) -> Iterator[list[Came]]:
+        """Have the contents of files of the machine, all of them, in a folder of ours: none is taken before the last has come."""
+        folder = self._state / INCOMING
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        try:
+            yield self._remote.get(paths, folder, told)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _take(self, base: File | None, here: File | None, came: Came) -> bool | None:
         """Take one file as the machine has it; True when that changed something here, None for a conflict."""
+        path, there = came.path, File(came.mode, came.blob)
         action = decide(base, here, there)
         if action == "nothing":
             return False
-        self._objects.put(data)
+        if action == "take" and self._local.write(path, there.mode, came.data, here):
+            return True
+        self._objects.put_file(came.blob, came.data)  # nothing is lost
         if action == "merge" and base and here:
             merged = self._objects.merged(base, here, there)
             if merged is not None and self._local.write(path, here.mode, merged, here):
                 return True
-        if action == "take" and self._local.write(path, there.mode, data, here):
-            return True
         return None
 
     def _base(self, tree: str | None) -> dict[str, File | None]:
@@ -262,8 +284,7 @@ class Sync:
     def _rows(
         self, put: Sequence[str], drop: Sequence[str], here: Mapping[str, File], base: Bases
     ) -> tuple[list[list[Any]], list[list[Any]], Any]:
-        blobs = [here[path].blob for path in put]
-        sizes = self._objects.sizes(blobs)
+        sizes = self._objects.sizes([here[path].blob for path in put])
         rows: list[list[Any]] = []
         for path, size in zip(put, sizes, strict=True):
             file, before = here[path], base.get(path)
@@ -273,10 +294,16 @@ class Sync:
         gone = [
             [path, *((was.mode, was.blob) if (was := base[path]) else ("", ""))] for path in drop
         ]
-        text = f"sending {files(len(put))}"
+        # What the machine has already it is only asked about.
+        sent = [
+            (here[path].blob, size)
+            for path, size in zip(put, sizes, strict=True)
+            if base.get(path) != here[path]
+        ]
+        text = f"sending {files(len(sent))}"
         self._steps.next(text)
-        contents = self._objects.deflated(blobs, sizes)
-        return rows, gone, self._steps.counted(text, sum(sizes), contents)
+        contents = self._objects.deflated([blob for blob, _ in sent], [size for _, size in sent])
+        return rows, gone, self._steps.counted(text, sum(size for _, size in sent), contents)
 
 
 def files(count: int) -> str:

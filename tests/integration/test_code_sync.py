@@ -14,6 +14,7 @@ import pytest
 from cloudbox.commands import wait_until
 
 from jupyter_cloudml.errors import Cancelled, ProtocolError
+from jupyter_cloudml.workspaces.coming import Came, Coming
 from jupyter_cloudml.workspaces.guard import LargeFiles
 from jupyter_cloudml.workspaces.remote import RemoteFolder
 from jupyter_cloudml.workspaces.sync import Sync
@@ -185,17 +186,24 @@ def test_a_machine_that_lies_writes_nothing_outside(
     lies: dict[str, Any] = {}
 
     def call(self: RemoteFolder, verb: str, *rest: Any) -> Any:
-        answer, contents = real(self, verb, *rest)
-        return {**answer, **lies.get(verb, {})}, contents
+        answer: dict[str, Any] = real(self, verb, *rest)
+        return answer if verb == "get" else {**answer, **lies.get(verb, {})}
+
+    class Lying(Coming):
+        def close(self) -> None:
+            super().close()
+            self.files += lies.get("get", [])
 
     monkeypatch.setattr(RemoteFolder, "_call", call)
+    monkeypatch.setattr("jupyter_cloudml.workspaces.remote.Coming", Lying)
     one = {"changed": [["x", "100644", 1]]}
-    for told in (
+    lying: list[dict[str, Any]] = [
         {"changes": {"changed": [[path, "100755", 4]]}},
         {"changes": {"gone": [path]}},
-        {"changes": one, "get": {"files": [[path, "100644", "0" * 40, 0]]}},
-        {"changes": one, "get": {"files": [["train.py", "100644", "0" * 40, 0]]}},
-    ):
+        {"changes": one, "get": [Came(path, "100644", "0" * 40, place.here / "train.py")]},
+        {"changes": one, "get": [Came("train.py", "100644", "0" * 40, place.here / "train.py")]},
+    ]
+    for told in lying:
         lies.update(told)
         with pytest.raises(ProtocolError, match="not in its folder"):
             place.pull()
@@ -284,3 +292,48 @@ def test_large_files_on_the_machine_stay_there_and_are_named(place: Place) -> No
     done = place.pull(limit=2000)
     assert (list(done.pulled.taken), list(done.pulled.large)) == (["small.bin"], ["model.bin"])
     assert not (place.here / "model.bin").exists() and (place.there / "model.bin").exists()
+
+
+def memory_kb(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def test_a_large_file_comes_back_in_little_memory_on_both_sides(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 256 << 20
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\nulimit -v 262144\nexec {place.link.info["python"]} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setitem(place.link.info, "python", str(wrapper))
+    place.push()
+    with (place.there / "big.bin").open("wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.truncate(size)
+    (place.there / "train.py").write_text("one\ntwo\nthree\nfour\nFIVE\n")
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory_kb("VmRSS")
+    done = place.pull(limit=2 * size)
+    assert sorted(done.pulled.taken) == ["big.bin", "train.py"] and done.sent == 0
+    assert memory_kb("VmHWM") - before < 150_000
+    assert (place.here / "big.bin").stat().st_size == size
+    assert (place.here / "big.bin").read_bytes()[: 1 << 20] == (
+        place.there / "big.bin"
+    ).read_bytes()[: 1 << 20]
+    assert not (place.state / "incoming").exists()
+    assert place.pull(limit=2 * size).pulled.taken == []
+    (place.here / "big.bin").unlink()
+    (place.there / "big.bin").unlink()
+    shutil.rmtree(place.state)
+
+
+def test_a_machine_that_sends_without_end_is_stopped_and_nothing_is_taken(place: Place) -> None:
+    place.push()
+    (place.there / "new.txt").write_text("n\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jupyter_cloudml.workspaces.remote.MAX_CONTENTS", 0)
+        with pytest.raises(Cancelled):
+            place.pull()
+    assert not (place.here / "new.txt").exists() and not (place.state / "incoming").exists()
+    assert place.pull().pulled.taken == ["new.txt"]

@@ -19,7 +19,7 @@ PIECE = 1 << 18
 def apply(args: dict[str, Any], source: IO[bytes]) -> dict[str, Any]:
     """Bring the folder from `base` to `tree`: `put` [[path, mode, blob, size, base mode, base blob]], `drop` [[path, mode, blob]].
 
-    A file that is neither as it was in the base nor as it is to be was changed here: it stays, and is among the `conflicts`.
+    A file that is in the base as it is to be has no content among what comes. A file that is neither as it was in the base nor as it is to be was changed here: it stays, and is among the `conflicts`.
     """
     state = State(args["workspace"], args["folder"])
     if state.tree != args["base"]:
@@ -55,7 +55,9 @@ def now_ns(state: State) -> int:
 def received(tree: Tree, put: list[list[Any]], source: IO[bytes]) -> None:
     """Write what comes into the scratch folder, each file checked."""
     rest = b""
-    for number, (path, mode, blob, size, *_) in enumerate(put):
+    for number, (path, mode, blob, size, *base) in enumerate(put):
+        if [mode, blob] == base:
+            continue
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         target = os.path.join(tree.path, SCRATCH, str(number))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

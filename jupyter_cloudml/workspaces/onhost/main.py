@@ -1,5 +1,5 @@
 """The program. Standard input brings one line of JSON, the arguments, then the contents of files, each a zlib stream. Standard
-output is one line of JSON, the answer, then for `get` contents as one zlib stream.
+output is one line of JSON, the answer; then for `get` one zlib stream. No more than a piece of a content is held.
 
 apply    bring the folder from one tree to another: what was changed on the machine since is left alone and named
 changes  name what differs from the tree that was applied last
@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import stat
+import struct
 import sys
 import zlib
+from collections.abc import Iterator
 from typing import IO, Any
 
 from ...onhost.folder import Failed, InTheWay
 from .apply import apply
 from .state import State
-from .tree import blob_of, good_path, mode_of
+from .tree import PIECE, Tree, good_path, mode_of
 
 JSON = dict[str, Any]
+LENGTH = struct.Struct(">I")  # of a piece
 LISTED = 100_000  # changes that are told
 
 
@@ -48,21 +53,57 @@ def changes(args: JSON) -> JSON:
 
 
 def get(args: JSON, target: IO[bytes]) -> JSON:
-    """Send files: the answer has [path, mode, blob, size] of those that are there, their contents follow."""
+    """Send files, each as it is read: a line [path, mode], its content in pieces with their lengths, 0 at its end. The last line is the answer."""
     state = State(args["workspace"], args["folder"])
     tree = state.open()
-    found = []
-    for path in args["paths"]:
-        read = tree.read(path) if good_path(path) else None
-        if read is not None:
-            found.append((path, *read))
-    answer = {"files": [[path, mode, blob_of(data), len(data)] for path, mode, data in found]}
-    target.write(json.dumps(answer).encode() + b"\n")
     pack = zlib.compressobj(1)
-    for _, _, data in found:
-        target.write(pack.compress(data))
+    target.write(b'{"contents": true}\n')
+    for path in args["paths"]:
+        if not good_path(path):
+            continue
+        try:
+            for piece in framed(tree, path):
+                target.write(pack.compress(piece))
+        except OSError as exc:
+            target.write(pack.compress(json.dumps(failure(exc)).encode() + b"\n"))
+            break
+    else:
+        target.write(pack.compress(b"{}\n"))
     target.write(pack.flush())
     return {}
+
+
+def framed(tree: Tree, path: str) -> Iterator[bytes]:
+    """One file; nothing where none is. Raises OSError before the first piece alone: what fails later ends the program."""
+    status = tree.look(path)
+    if status is None or not (stat.S_ISLNK(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        return
+    head = json.dumps([path, mode_of(status)]).encode() + b"\n"
+    try:
+        if stat.S_ISLNK(status.st_mode):
+            link = os.fsencode(tree.target(path))
+            yield head + LENGTH.pack(len(link)) + link + LENGTH.pack(0)
+            return
+        fd = tree.open(path)
+    except (FileNotFoundError, InTheWay):
+        return  # it went away
+    with open(fd, "rb", buffering=0) as file:
+        yield head
+        try:
+            while piece := file.read(PIECE):
+                yield LENGTH.pack(len(piece)) + piece
+        except OSError as exc:
+            raise RuntimeError(f"{path!r:.200}: {exc.strerror}") from exc
+        yield LENGTH.pack(0)
+
+
+def failure(exc: OSError) -> JSON:
+    """What the other end is told."""
+    full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    return {
+        "failed": "no_space" if full else "os_error",
+        "message": ": ".join(str(each) for each in (exc.filename, exc.strerror) if each),
+    }
 
 
 def main() -> int:
@@ -83,11 +124,7 @@ def main() -> int:
     except InTheWay as exc:
         answer = {"failed": "in_the_way", "message": str(exc)}
     except OSError as exc:
-        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-        answer = {
-            "failed": "no_space" if full else "os_error",
-            "message": ": ".join(str(each) for each in (exc.filename, exc.strerror) if each),
-        }
+        answer = failure(exc)
     if answer:
         target.write(json.dumps(answer).encode() + b"\n")
     target.flush()
