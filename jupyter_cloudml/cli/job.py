@@ -74,10 +74,21 @@ def run(
 def _watch(
     client: Client, made: RunRecord, stopped: threading.Event, follow: bool, as_json: bool
 ) -> RunRecord:
+    told = made.reason
+
+    def look() -> bool:
+        nonlocal told
+        now = client.jobs.find(made.id)
+        if now.reason != told and now.ended_ms is None:
+            told = now.reason
+            if told:
+                render.say(f"{now.state}: {told}")
+        return stopped.is_set()
+
     if follow:
-        for record in client.jobs.records(made.id, stopped.is_set):
+        for record in client.jobs.records(made.id, look):
             show_record(record, err=as_json)
-    return client.jobs.wait(made.id, stopped.is_set)
+    return client.jobs.wait(made.id, look)
 
 
 def _told(made: RunRecord, waited: bool, as_json: bool) -> int:

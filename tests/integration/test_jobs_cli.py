@@ -131,6 +131,10 @@ def test_a_run_is_left_to_a_scheduler_and_cancelled(home: Home, tmp_path: Path) 
     assert (
         "never" in home.run("job", "create", "x", str(path), "--cron", "0 0 30 2 *", check=2).stderr
     )
+    # What a run needs and does not find is named, and ends it.
+    home.run("job", "create", "poor", str(path), "--secret", "TOKEN=env:NOT_SET_ANYWHERE")
+    poor = home.run("job", "run", "poor", "--wait", check=1)
+    assert "env:NOT_SET_ANYWHERE is not in the environment" in poor.stderr
     home.run("job", "pause", "nightly")
     assert home.json("job", "list")["jobs"][0]["paused"] is True
     home.run("job", "resume", "nightly")

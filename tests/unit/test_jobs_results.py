@@ -1,0 +1,98 @@
+"""What runs are given and leave, without machines: secrets, kernels, cells, and who seems to serve."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from runs import notebook
+
+from jupyter_cloudml.clock import SystemClock
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import UsageError
+from jupyter_cloudml.jobs.compose import wanted
+from jupyter_cloudml.jobs.model import JobSpec
+from jupyter_cloudml.jobs.presence import own_boot_id
+from jupyter_cloudml.jobs.records import Record
+from jupyter_cloudml.jobs.results import cells_of
+from jupyter_cloudml.jobs.scheduler import is_idle, is_served
+from jupyter_cloudml.jobs.secrets import resolve
+from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs_servers import ServerRecord
+
+
+def test_secrets_are_looked_up_and_a_missing_one_is_named_by_its_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "one")
+    (tmp_path / "token").write_text("two\n")
+    ring = ModuleType("keyring")
+    ring.get_password = lambda service, name: {("a/b", "ada"): "three"}.get((service, name))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    found = resolve({"A": "env:A_TOKEN", "B": f"file:{tmp_path / 'token'}", "C": "keyring:a/b/ada"})
+    assert found == {"A": "one", "B": "two", "C": "three"}
+    for uri in ("env:NOT_SET_ANYWHERE", f"file:{tmp_path}", "file:/nowhere", "keyring:a/b/eve"):
+        with pytest.raises(UsageError) as caught:
+            resolve({"A": "env:A_TOKEN", "X": uri})
+        assert caught.value.code == "no_secret" and uri in caught.value.message
+        assert caught.value.hint and "one" not in str(caught.value).replace("None", "")
+
+
+@pytest.mark.parametrize(
+    ("kernelspec", "more", "name"),
+    [
+        (None, {}, ""),
+        ("python3", {}, "python3"),
+        ("cloudml-box", {}, ""),
+        ("cloudml-box-digits-python3", {}, "digits-python3"),
+        ("cloudml-other", {}, "cloudml-other"),
+        ("ir", {"kernel": "julia"}, "julia"),
+        ("ir", {"environment": "Digits"}, "digits-python3"),
+        ("ir", {"environment": "digits", "kernel": "ir"}, "digits-ir"),
+    ],
+)
+def test_the_kernel_of_a_run_is_named_as_its_machine_names_it(
+    kernelspec: str | None, more: dict[str, str], name: str
+) -> None:
+    made = notebook("1")
+    if kernelspec:
+        made["metadata"]["kernelspec"] = {"name": kernelspec}
+    spec = JobSpec.from_dict({"name": "a", "notebook": "a.ipynb", "machine": "box", **more})
+    assert wanted(spec, made, "box") == name
+
+
+def test_cells_are_told_as_far_as_they_have_come() -> None:
+    records: list[Record] = [
+        {"record": "begun"},
+        {"record": "cell", "index": 0, "id": "a", "state": "started", "at_ms": 5},
+        {"record": "output", "index": 0},
+        {"record": "cell", "index": 0, "id": "a", "state": "done", "status": "ok", "at_ms": 9},
+        {"record": "cell", "index": 2, "id": None, "state": "started", "at_ms": 10},
+    ]
+    first, second = cells_of(records)
+    assert (first.cell_id, first.status, first.started_ms, first.ended_ms) == ("a", "ok", 5, 9)
+    assert (second.idx, second.status, second.started_ms, second.ended_ms) == (
+        2,
+        "running",
+        10,
+        None,
+    )
+
+
+def test_a_scheduler_counts_as_there_while_it_says_so(tmp_path: Path) -> None:
+    store = Store.open(Config(tmp_path, None))
+    try:
+        assert is_idle(store) and not is_served(store)
+        now = SystemClock().now_ms()
+        store.servers.beat(ServerRecord("late", "elsewhere", 1, "", now - 3_600_000, ""))
+        store.servers.beat(
+            ServerRecord("dead", socket.gethostname(), 2**22 - 1, own_boot_id(), now, "")
+        )
+        assert not is_served(store)
+        store.servers.beat(ServerRecord("there", "elsewhere", 1, "", now, ""))
+        assert is_served(store)
+    finally:
+        store.close()
