@@ -17,13 +17,16 @@ PIECE = 1 << 16
 
 @dataclass(frozen=True)
 class Fault:
-    """status, code: answer so instead of asking. cut: end the answer after so many bytes. rate: bytes a second. hold: answer when it is set."""
+    """status, code: answer so instead of asking. cut: end the answer after so many bytes. rate: bytes a second. hold: answer when it is set.
+    change: what is made of the whole answer. drain: take the whole question before the answer."""
 
     status: int | None = None
     code: str = "Injected"
     cut: int | None = None
     rate: float | None = None
     hold: threading.Event | None = None
+    change: Callable[[bytes], bytes] | None = None
+    drain: bool = False
 
 
 Rule = Callable[[str, str], Fault | None]  # of method and path with query; None: as it is
@@ -94,7 +97,12 @@ def _serve(made: Proxy, client: socket.socket, upstream: tuple[str, int]) -> Non
     fault = made.rule(method, target) or Fault()
     if fault.hold is not None:
         fault.hold.wait(60)
+    lines = [line.lower() for line in head.split(b"\r\n")]
+    length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+    left = length - len(body)
     if fault.status is not None:
+        while fault.drain and left > 0 and (got := client.recv(min(PIECE, left))):
+            left -= len(got)
         said = f"<Error><Code>{fault.code}</Code></Error>".encode()
         client.sendall(
             b"HTTP/1.1 %d Injected\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
@@ -103,9 +111,6 @@ def _serve(made: Proxy, client: socket.socket, upstream: tuple[str, int]) -> Non
         return
     with socket.create_connection(upstream, 30) as service:
         service.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
-        lines = [line.lower() for line in head.split(b"\r\n")]
-        length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
-        left = length - len(body)
         while left > 0:
             got = client.recv(min(PIECE, left))
             if not got:
@@ -116,6 +121,9 @@ def _serve(made: Proxy, client: socket.socket, upstream: tuple[str, int]) -> Non
 
 
 def _answer(service: socket.socket, client: socket.socket, fault: Fault) -> None:
+    if fault.change is not None:
+        client.sendall(fault.change(b"".join(iter(lambda: service.recv(PIECE), b""))))
+        return
     passed, began = 0, time.monotonic()
     while got := service.recv(PIECE):
         if fault.cut is not None:

@@ -87,7 +87,7 @@ def listing(endpoint: Endpoint, bucket: str, prefix: str, after: str | None = No
     found += [_folder(each, encoded) for each in root.iter("CommonPrefixes")]
     entries = [entry for entry in found if entry.key != prefix]  # the marker of the folder itself
     entries.sort(key=lambda entry: entry.key.encode(errors="surrogateescape"))
-    return Listing(entries, _after(root))
+    return Listing(entries, _after(root, after))
 
 
 def measure(endpoint: Endpoint, bucket: str, prefix: str, after: str | None = None) -> Measure:
@@ -96,7 +96,7 @@ def measure(endpoint: Endpoint, bucket: str, prefix: str, after: str | None = No
     for _ in range(MEASURED_PAGES):
         root = _page(endpoint, bucket, prefix, after)
         sizes = [_number(each.text) for each in root.iter("Size")]
-        files, total, after = files + len(sizes), total + sum(sizes), _after(root)
+        files, total, after = files + len(sizes), total + sum(sizes), _after(root, after)
         if after is None:
             break
     return Measure(files, total, after, _folder_of(endpoint, bucket, prefix))
@@ -124,9 +124,13 @@ def _page(
     return root
 
 
-def _after(root: ElementTree.Element) -> str | None:
+def _after(root: ElementTree.Element, before: str | None) -> str | None:
     following = root.findtext("NextContinuationToken")
-    return following if following and root.findtext("IsTruncated") == "true" else None
+    if root.findtext("IsTruncated") != "true":
+        return None
+    if not following or following == before:
+        raise ProtocolError("the S3 service does not tell how the list goes on")
+    return following
 
 
 def _object(each: ElementTree.Element, encoded: bool) -> Entry:

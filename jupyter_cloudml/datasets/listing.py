@@ -49,6 +49,7 @@ def _latest(
     def asked(query: dict[str, str]) -> bytes:
         return endpoint.ask("GET", address.bucket, query=query, cancelled=cancelled).body
 
+    asked_with: str | None = None
     pool = ThreadPoolExecutor(1, "listing")
     try:
         body: bytes | None = asked(query)
@@ -59,9 +60,16 @@ def _latest(
                 raise ProtocolError(f"{endpoint.url} listed {address} as <{tag[:40]}>")
             space += "}" if space else ""
             following = root.findtext(space + "NextContinuationToken")
-            more = root.findtext(space + "IsTruncated") == "true" and following
+            more = root.findtext(space + "IsTruncated") == "true"
+            if more and following in (None, "", asked_with):
+                raise ProtocolError(
+                    f"{endpoint.url} does not tell how the list of {address} goes on"
+                )
+            asked_with = following
             coming = (
-                pool.submit(asked, {**query, "continuation-token": str(more)}) if more else None
+                pool.submit(asked, {**query, "continuation-token": str(following)})
+                if more
+                else None
             )
             encoded = root.findtext(space + "EncodingType") == "url"
             yield [_object(each, space, encoded) for each in root.iter(space + "Contents")]
