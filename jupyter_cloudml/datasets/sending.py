@@ -74,9 +74,11 @@ class Send(Sync):
 
     def _without_extra(self, ended: dict[str, Any], there: dict[int, str]) -> dict[str, Any]:
         """Delete the objects that the folder has no files for, if that was asked for."""
-        keys = [there[self.number(n, there)] for n in ended.get("extra", ())]
+        extra = ended.get("extra", ()) if self.options.delete else ()
+        keys = [there[self.number(n, there)] for n in extra]
+        below, choice = self.address.below, self.options.choice
+        keys = [key for key in keys if choice.has(key.removeprefix(below))]
         if self.options.preview:
-            below = self.address.below
             would = [["delete", key.removeprefix(below), 0] for key in keys[:1000]]
             return {
                 **ended,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import unicodedata
 from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -23,7 +26,7 @@ from jupyter_cloudml.datasets.address import (
     arrange,
     flaw,
 )
-from jupyter_cloudml.datasets.endpoint import document, said
+from jupyter_cloudml.datasets.endpoint import Endpoint, document, said
 from jupyter_cloudml.datasets.errors import refusal
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.multipart import MAX_PARTS, part_size
@@ -32,8 +35,11 @@ from jupyter_cloudml.datasets.onhost.cache import Cache, blob_name
 from jupyter_cloudml.datasets.onhost.durable import FEW, Disk
 from jupyter_cloudml.datasets.onhost.folder import is_md5, matches
 from jupyter_cloudml.datasets.progress import Progress, text
+from jupyter_cloudml.datasets.sending import Send
 from jupyter_cloudml.datasets.signing import Credentials, Place, Signer
+from jupyter_cloudml.datasets.sync import Options
 from jupyter_cloudml.errors import ProtocolError, UsageError
+from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.onhost.folder import Failed
 
 # -- addresses and keys ------------------------------------------------------------------------------
@@ -364,6 +370,28 @@ def test_the_cache_tells_contents_apart() -> None:
     assert blob_name(md5, 1, "b/x", True) != blob_name(md5, 2, "b/x", True)
     assert blob_name(md5, 1, "b/x", False) != blob_name(md5, 1, "b/y", False)
     assert blob_name("odd", 1, "b/x", True) != blob_name("odd", 1, "b/y", True)
+
+
+# -- what a machine may have done ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("delete", "gone"), [(False, []), (True, ["p/b.txt"])])
+def test_a_machine_deletes_only_what_was_asked_for(delete: bool, gone: list[str]) -> None:
+    asked: list[str] = []
+    endpoint = SimpleNamespace(ask=lambda method, bucket, key, **more: asked.append(key))
+    options = Options(Choice(["*.txt"]), delete=delete)
+    sending = Send(
+        cast(Endpoint, endpoint),
+        cast(Link, SimpleNamespace(machine="box")),
+        Address("bucket", "p"),
+        "out",
+        "me",
+        options,
+        lambda progress: None,
+        threading.Event(),
+    )
+    sending._without_extra({"extra": [0, 1]}, {0: "p/a.csv", 1: "p/b.txt"})
+    assert asked == gone
 
 
 # -- progress, parts ---------------------------------------------------------------------------------
