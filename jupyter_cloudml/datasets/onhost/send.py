@@ -11,9 +11,9 @@ import stat
 import threading
 from typing import Any
 
-from ...onhost.folder import Failed
+from ...onhost.folder import Failed, InTheWay
 from .book import Book, now
-from .folder import Folder, digest, matches
+from .folder import SCRATCH, Folder, digest, matches
 from .holding import FolderLock
 from .talk import JSON, Again, Choice, Stopped, Talk, tries
 from .wire import Wire, why_insecure
@@ -32,7 +32,7 @@ class Outgoing:
         self.number, self.path, self.size = number, path, status.st_size
         self.stamp = stamp(status)
         self.urls: list[str] = []
-        self.part_size = 0
+        self.part_size = self.sent = 0
         self.etags: list[str] = []
         self.left = 0
         self.round = 0
@@ -45,6 +45,15 @@ class Outgoing:
 def stamp(status: os.stat_result) -> tuple[int, int, int]:
     """What tells that a file was written to since."""
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _flaw(path: str) -> str:
+    """Say why a file cannot be an object that comes back under its name; "" where it can."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    return "its name holds a line end" if "\n" in path or "\r" in path else ""
 
 
 class Sender:
@@ -128,13 +137,12 @@ class Sender:
     def _compare(self) -> None:
         known = self.book.known(self.dataset, "", "\U0010ffff")
         for number, (path, status) in enumerate(sorted(self.folder.files())):
-            if not self.choice.has(path):
+            if not self.choice.has(path) or f"/{SCRATCH}/" in path:
                 continue
             listed = self.there.pop(path, None)
-            try:
-                path.encode()
-            except UnicodeEncodeError:
-                self.talk.error(repr(path), "bad_name", "its name is not UTF-8")
+            why = _flaw(path)
+            if why:
+                self.talk.error(repr(path), "bad_name", why)
                 continue
             same_size = listed is not None and listed[1] == status.st_size
             if listed and same_size and self._is_same(path, status, listed[2], known.get(path)):
@@ -162,7 +170,7 @@ class Sender:
             return True
         try:
             fd = self.folder.open(path)
-        except OSError:
+        except (InTheWay, OSError):
             return False
         try:
             found = matches(fd, status.st_size, etag)
@@ -200,8 +208,8 @@ class Sender:
                     self._fail(each, "unavailable", str(exc))
                 else:
                     self.talk.give_up("endpoint_unreachable", str(exc))
-            except Failed as exc:
-                self._fail(each, exc.code, str(exc))
+            except (InTheWay, Failed) as exc:
+                self._fail(each, getattr(exc, "code", "in_the_way"), str(exc))
             except ssl.SSLError as exc:
                 self.talk.give_up(*why_insecure(exc))
             except OSError as exc:
@@ -231,15 +239,17 @@ class Sender:
             etag = tries(self.talk, attempt, wire)
             if etag is None:
                 return
-            self.talk.count(bytes=size)
+            now_is = stamp(os.fstat(fd))  # each part by itself: another file may have its name now
             with each.lock:
                 if each.round != turn:
                     return
+                self.talk.count(bytes=size)
+                each.sent += size
                 each.etags[number] = etag
                 each.left -= 1
-                if each.left:
+                if each.left and now_is == each.stamp:
                     return
-            self._sent(each, stamp(os.fstat(fd)))
+            self._sent(each, turn, now_is)
 
     def _refused(
         self, each: Outgoing, turn: int, number: int, url: str, status: int, text: str
@@ -261,17 +271,19 @@ class Sender:
                 return
         raise Failed("refused", f"the service answers {status} {code}")
 
-    def _sent(self, each: Outgoing, now_is: tuple[int, int, int]) -> None:
+    def _sent(self, each: Outgoing, turn: int, now_is: tuple[int, int, int]) -> None:
         if now_is == each.stamp:
             self.talk.say(sent=each.number, etags=each.etags)
             return
-        self.talk.count(bytes=-each.size)
-        each.changes += 1
-        if each.changes > CHANGES:
-            raise Failed("changing", "it is being written to while it is sent")
         with each.lock:
+            if each.round != turn:
+                return
             each.round += 1
-            each.size, each.stamp, each.part_size = now_is[0], now_is, 0
+            each.changes += 1
+            if each.changes > CHANGES:
+                raise Failed("changing", "it is being written to while it is sent")
+            self.talk.count(bytes=-each.sent)
+            each.size, each.stamp, each.part_size, each.sent = now_is[0], now_is, 0, 0
         self.talk.say(put=[[each.number, each.path, each.size]])
 
     def _stored(self, number: int, etag: str) -> None:
