@@ -114,6 +114,14 @@ class Book:
                 [(dataset, *row) for row in rows],
             )
 
+    def expect(self, dataset: int, paths: Iterable[str]) -> None:
+        """Remember that files are about to come, where nothing is known of them."""
+        with self.writing() as database:
+            database.executemany(
+                "insert or ignore into files values (?, ?, '', 0, 0, 0, '')",
+                [(dataset, path) for path in paths],
+            )
+
     def forget(self, dataset: int, paths: Iterable[str]) -> None:
         """Forget files."""
         with self.writing() as database:
@@ -125,7 +133,8 @@ class Book:
         """Remember the end of a sync; say how many files and bytes the dataset has now."""
         with self.writing() as database:
             files, size = database.execute(
-                "select count(*), coalesce(sum(size), 0) from files where dataset=?", (dataset,)
+                "select count(*), coalesce(sum(size), 0) from files where dataset=? and inode<>0",
+                (dataset,),
             ).fetchone()
             database.execute(
                 "update datasets set files=?, bytes=?, synced_ms=? where id=?",

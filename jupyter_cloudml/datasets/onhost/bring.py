@@ -143,6 +143,8 @@ class Bring:
         self.talk.say(want=[job.number for job in missing])
 
     def _without_cached(self, wanted: list[Job]) -> list[Job]:
+        # A file that is there after a kill, and was not noted yet, was brought: it is not the user's own.
+        self.book.expect(self.dataset, [job.path for job in wanted])
         missing = self.landing.from_cache(wanted)
         if self.landing.caching and missing:
             names = {job.number: self.landing.names(job)[0] for job in missing}

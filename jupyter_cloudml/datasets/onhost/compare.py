@@ -7,10 +7,14 @@ import stat
 from collections.abc import Iterable
 from typing import Any
 
+from ...onhost.folder import InTheWay
 from .book import Book
 from .folder import Folder, matches
 from .job import is_tag_of, tag
 from .talk import Choice
+
+# Instead of a name in the cache, of a file that was the same before any sync: it is the user's own, and never deleted.
+FOUND = "found"
 
 
 class Comparison:
@@ -40,13 +44,21 @@ class Comparison:
             return True
         if entry and not same and self.mode == "etag" and stamped:
             return False  # as it was fetched, and the object is another one
-        return self._has_content(path, size, etag, version, same)
+        return self._has_content(path, size, etag, version, entry, same)
 
-    def _has_content(self, path: str, size: int, etag: str, version: str, otherwise: bool) -> bool:
+    def _has_content(
+        self,
+        path: str,
+        size: int,
+        etag: str,
+        version: str,
+        entry: tuple[Any, ...] | None,
+        otherwise: bool,
+    ) -> bool:
         """Read a file to see whether it is the object: one that was there before, or with `--checksum`."""
         try:
             fd = self.folder.open(path)
-        except OSError:
+        except (InTheWay, OSError):
             return False
         try:
             found = matches(fd, size, etag)
@@ -54,7 +66,8 @@ class Comparison:
         finally:
             os.close(fd)
         if found:
-            row = (path, tag(etag, version), size, there.st_mtime_ns, there.st_ino, "")
+            blob = entry[4] if entry and entry[4] == FOUND else "" if entry else FOUND
+            row = (path, tag(etag, version), size, there.st_mtime_ns, there.st_ino, blob)
             if not otherwise:
                 self.book.note(self.dataset, [row])
         return otherwise if found is None else found
@@ -62,8 +75,9 @@ class Comparison:
     def gone(self, choice: Choice) -> tuple[list[tuple[str, int]], list[str]]:
         """What an earlier sync has brought and is not listed any more, with its size; and of that what was changed since, which stays."""
         rows = self.book.ask(
-            "select path, size, mtime_ns, inode from files where dataset=? and path not in (select path from seen)",
+            "select path, size, mtime_ns, inode from files where dataset=? and inode<>0 and blob<>? and path not in (select path from seen)",
             self.dataset,
+            FOUND,
         )
         gone: list[tuple[str, int]] = []
         kept: list[str] = []
