@@ -8,6 +8,7 @@ import threading
 RANGE = 16 << 20
 LARGE = 32 << 20
 WHOLE = -1
+SSE = "x-amz-server-side-encryption"
 JOIN = -2  # no range: all are there
 
 
@@ -29,6 +30,7 @@ class Job:
         self.blob = ""
         self.modified = ""
         self.failed = False
+        self.sealed = False  # encrypted by the service, so that its ETag is no MD5
         self.touched = False  # there is a file of it in the scratch folder
         self.digest = ""  # of a content that did not agree with the ETag
         self.lock = threading.Lock()
@@ -44,6 +46,8 @@ class Job:
         """Whether an answer is of the object that was asked for; not every service knows If-Match, or has ETags that tell."""
         etag, modified = headers.get("etag", "").strip('"'), headers.get("last-modified", "")
         self.modified = self.modified or modified
+        cipher = headers.get(SSE, "")
+        self.sealed = "kms" in cipher or f"{SSE}-customer-algorithm" in headers
         version = headers.get("x-amz-version-id", "")
         if self.version and version not in ("", self.version):
             return False

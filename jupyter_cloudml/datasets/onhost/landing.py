@@ -10,7 +10,7 @@ import shutil
 import threading
 from typing import Any
 
-from ...onhost.folder import InTheWay
+from ...onhost.folder import Failed, InTheWay
 from .cache import Cache, blob_name
 from .folder import Folder, is_md5, matches
 from .job import Job, Stamp, read_text, stamp, tag
@@ -34,7 +34,8 @@ class Landing:
         self._clear_up()
         objects = os.path.join(cache.book.place, "objects")
         self.caching = bool(args["cache"]) and os.stat(objects).st_dev == folder.device
-        self.md5_etags = True  # of this service
+        self.md5_etags = True  # of this service, as far as is known
+        self.agreed = False  # it is known, for some did
         self.reflinks = can_clone(self.scratch)
         self._made: set[str] = set()
         self._mask = os.umask(0o077)
@@ -143,7 +144,7 @@ class Landing:
 
     def finish(self, job: Job, target: str, there: Stamp) -> None:
         """Bring a file that is whole, checked and on the disk to its place. Raises InTheWay, OSError."""
-        verified = self.md5_etags and not job.digest
+        verified = self.md5_etags and not job.digest and not job.sealed
         name = blob_name(job.etag, job.size, f"{self.where}{job.name}", verified)
         if job.room == name:
             self._into_cache(job, target, name, there)
@@ -189,14 +190,23 @@ class Landing:
         self.settle(job)
 
     def agree(self, job: Job, digest: str) -> None:
-        """Hold a content against the ETag. One that comes twice the same and does not agree has an ETag that is no MD5."""
-        if not is_md5(job.etag) or digest == job.etag or not self.md5_etags:
+        """Hold a content against the ETag. Where no other agrees, one that comes twice the same has an ETag that is no MD5. Raises Again, Failed."""
+        if not is_md5(job.etag) or not self.md5_etags or job.sealed:
             return
-        if job.digest == digest:
-            self.md5_etags = False
-            return
-        job.digest = digest
-        raise Again("the content is not what the service says that it is")
+        if digest == job.etag:
+            self.agreed = self.agreed or job.size > 0
+            job.digest = ""
+        elif job.digest == digest:
+            self.disagrees()
+        else:
+            job.digest = digest
+            raise Again("the content is not what the service says that it is")
+
+    def disagrees(self) -> None:
+        """A content came twice the same, and is not what its ETag says. Raises Failed (`corrupt`) where the ETags of others are MD5s."""
+        if self.agreed:
+            raise Failed("corrupt", "what the service sends is not what it says that it has")
+        self.md5_etags = False
 
 
 def clone(source: str, target: str, mode: int) -> None:
