@@ -188,7 +188,13 @@ class Workspaces:
                 raise NotFound(
                     f"{unknown[0]} is in no conflict", hint="see `jupyter cloudml code status`"
                 )
-            done = sync.settle(list(paths), there=side == "there", now_ms=self._clock.now_ms())
+            done = sync.settle(
+                list(paths),
+                there=side == "there",
+                now_ms=self._clock.now_ms(),
+                send=workspace.send,
+                leave=workspace.leave,
+            )
         self._changed(name, root)
         return done
 

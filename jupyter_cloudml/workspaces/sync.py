@@ -147,10 +147,22 @@ class Sync:
         gone = [str(path) for path in told["gone"] if base.get(path)]
         return There(changed, gone, bool(told["more"]))
 
-    def settle(self, paths: Sequence[str], *, there: bool, now_ms: int) -> Synced:
-        """Have these files on both sides as the machine has them (`there`), or as they are here. The other version stays among the objects."""
+    def settle(
+        self,
+        paths: Sequence[str],
+        *,
+        there: bool,
+        now_ms: int,
+        send: Collection[str] = (),
+        leave: Collection[str] = (),
+    ) -> Synced:
+        """Have these files on both sides as the machine has them (`there`), or as they are here. The other version stays among the objects.
+
+        A file that cannot be put here stays in conflict: what the machine has of it is not touched. `send` and `leave` as in Snapshots.take.
+        """
         self._steps.next("looking for changes here")
-        here = self._objects.listed(self._snapshots.take(send=paths).tree)
+        send, leave = [*send, *paths], [path for path in leave if path not in paths]
+        here = self._objects.listed(self._snapshots.take(send=send, leave=leave).tree)
         found: dict[str, File | None] = dict.fromkeys(paths)
         contents = {}
         with self._fetched(list(paths)) as came:
@@ -162,7 +174,9 @@ class Sync:
                 for path in paths
                 if there and self._replace(path, here.get(path), found[path], contents)
             ]
-        return self._push(self._snapshots.take(send=paths), Pulled(taken=done, there=found), now_ms)
+        settled = {path: found[path] for path in (done if there else paths)}
+        taken = self._snapshots.take(send=send, leave=leave)
+        return self._push(taken, Pulled(taken=done, there=settled), now_ms)
 
     def _replace(
         self, path: str, here: File | None, there: File | None, contents: Mapping[str, Path]

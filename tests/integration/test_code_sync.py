@@ -21,6 +21,7 @@ from jupyter_cloudml.workspaces.sync import Sync
 
 from .code_place import Place
 from .links import CutLink, link_at
+from .repositories import git
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +230,20 @@ def test_conflicts_are_settled_by_taking_one_side(place: Place, there: bool) -> 
     assert (place.here / "train.py").read_text() == ("theirs\n" if there else "ours\n")
     assert (place.here / "gone.py").exists() is not there
     place.assert_same()
+
+
+def test_a_file_that_cannot_be_taken_stays_on_the_machine(place: Place) -> None:
+    place.push()
+    (place.there / "data.csv").write_text("theirs\n")
+    git(place.here, "rm", "-q", "--cached", "data.csv")
+    (place.here / ".gitignore").write_text("*.log\ndata.csv\n")
+    (place.here / "big.bin").write_bytes(b"x" * 5000)
+    place.sync().push(place.snapshots().take(leave=["big.bin"]), 2)
+    done = place.sync().settle(["data.csv"], there=True, now_ms=9, leave=["big.bin"])
+    assert list(done.applied.conflicts) == ["data.csv"] and not done.pulled.taken
+    assert (place.there / "data.csv").read_text() == "theirs\n"
+    assert (place.here / "data.csv").read_text() == "a,b\n"
+    assert not (place.there / "big.bin").exists(), "what was decided holds"
 
 
 def test_a_cut_in_the_middle_costs_nothing(place: Place) -> None:
