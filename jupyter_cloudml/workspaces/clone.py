@@ -17,7 +17,7 @@ from ..errors import Conflict, NotFound
 from .git import Git, GitError
 from .lfs import Lfs
 from .local import LocalFolder
-from .merge import File
+from .merge import File, merged_mode
 from .objects import Objects
 from .onhost.tree import good_path
 from .progress import Steps
@@ -211,9 +211,11 @@ class Clone:
             if there is None:
                 done = self._local.delete(path, here)
             else:
-                large = contents.get(there.blob)
+                large, mode = contents.get(there.blob), there.mode
                 data = large.path if large else next(texts)
-                done = self._local.write(path, there.mode, data if merged is None else merged, here)
+                if merged is not None and here is not None:
+                    data, mode = merged, merged_mode(before[path], here, there)
+                done = self._local.write(path, mode, data, here)
             if not done:
                 raise GitError(f"{path} of {self._folder} cannot be written")
 

@@ -29,3 +29,8 @@ def decide(base: File | None, here: File | None, there: File | None) -> Action:
         return "conflict"
     regular = all(file.mode.startswith("100") for file in (base, here, there))
     return "merge" if regular else "conflict"
+
+
+def merged_mode(base: File, here: File, there: File) -> str:
+    """Return the mode of a file that both sides have changed: the one that is not as it was."""
+    return there.mode if here.mode == base.mode else here.mode

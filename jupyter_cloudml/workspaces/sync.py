@@ -14,7 +14,7 @@ from .applied import Applied, Bases, code_of
 from .coming import Came
 from .guard import SIZE_LIMIT, Amount
 from .local import LocalFolder
-from .merge import File, decide
+from .merge import File, decide, merged_mode
 from .progress import Steps
 from .remote import RemoteFolder
 from .snapshot import Snapshot, Snapshots
@@ -250,7 +250,8 @@ class Sync:
         self._objects.put_file(came.blob, came.data)  # nothing is lost
         if action == "merge" and base and here:
             merged = self._objects.merged(base, here, there)
-            if merged is not None and self._local.write(path, here.mode, merged, here):
+            mode = merged_mode(base, here, there)
+            if merged is not None and self._local.write(path, mode, merged, here):
                 return True
         return None
 

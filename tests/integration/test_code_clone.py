@@ -198,11 +198,13 @@ def test_an_update_keeps_what_was_changed_here(tmp_path: Path, remote: Remote) -
     there = tmp_path / "clone"
     clone(there, str(remote.bare))
     (there / "model.py").write_text("one\ntwo\nthree\nfour\nFIVE\n")
+    (there / "model.py").chmod(0o755)
     (there / "results.json").write_text("{}")
     remote.commit("Second", model_py="ONE\ntwo\nthree\nfour\nfive\n", pkg__a_py=None, new_py="n\n")
     clone(there, str(remote.bare))
     merged = "ONE\ntwo\nthree\nfour\nFIVE\n"
     assert files(there) == {"model.py": merged, "results.json": "{}", "new.py": "n\n"}
+    assert os.access(there / "model.py", os.X_OK)
 
     commit = git(there, "rev-parse", "HEAD")
     before = files(there)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,18 @@ def test_what_was_made_and_changed_on_the_machine_comes_back(place: Place) -> No
     assert place.push().sent == 0
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_is_merged_may_be_run_if_either_side_says_so(place: Place, there: bool) -> None:
+    place.push()
+    (place.there / "train.py").write_text("one\ntwo\nthree\nfour\nFIVE\n")
+    (place.here / "train.py").write_text("ONE\ntwo\nthree\nfour\nfive\n")
+    ((place.there if there else place.here) / "train.py").chmod(0o755)
+    assert place.pull().applied.conflicts == {}
+    assert os.access(place.here / "train.py", os.X_OK)
+    assert (place.here / "train.py").read_text() == "ONE\ntwo\nthree\nfour\nFIVE\n"
+    place.assert_same()
+
+
 def test_a_conflict_leaves_both_sides_and_is_named_until_they_agree(place: Place) -> None:
     (place.here / "gone.py").write_text("x")
     place.push()
@@ -156,6 +169,20 @@ def test_a_change_on_the_machine_is_never_overwritten_by_a_push(place: Place) ->
     assert (place.there / "train.py").read_text() == "made there\n"
     assert (place.there / "data.csv").read_text() == "made there too\n"
     assert (place.there / "new.py").read_text() == "and this\n"
+
+
+def test_a_change_of_the_same_size_is_seen_although_its_time_was_put_back(place: Place) -> None:
+    place.push()
+    (place.here / "more.py").write_text("x")
+    wait_until(lambda: time.time() > place.there.stat().st_mtime + 0.1, "another time", 30)
+    place.push()
+    changed = place.there / "data.csv"
+    before = changed.stat().st_mtime_ns
+    changed.write_text("A,B\n")
+    os.utime(changed, ns=(before, before))
+    (place.here / "data.csv").write_text("longer\n")
+    assert list(place.push().applied.conflicts) == ["data.csv"]
+    assert changed.read_text() == "A,B\n"
 
 
 def test_links_on_the_machine_lead_nowhere_else(place: Place, tmp_path: Path) -> None:

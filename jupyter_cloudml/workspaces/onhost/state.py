@@ -13,7 +13,7 @@ from typing import IO, Any
 from ...onhost.folder import Failed
 from .tree import SCRATCH, Tree, mode_of, stamp
 
-# What is known of a file: mode ("100644", "100755", "120000"), blob, size, mtime in ns, inode.
+# What is known of a file: mode ("100644", "100755", "120000"), blob, size, mtime and ctime in ns, inode.
 Entry = list[Any]
 RACY_NS = 20_000_000  # a file as young as its entry is read again: its clock may not have moved on
 PATIENCE_S = 2.0  # with a program that has the lock
@@ -70,7 +70,8 @@ class State:
         if status is None:
             return False
         entry = self.files.get(path)
-        if entry and entry[2:] == stamp(status) and status.st_mtime_ns + RACY_NS < self.at_ns:
+        young = max(status.st_mtime_ns, status.st_ctime_ns) + RACY_NS
+        if entry and entry[2:] == stamp(status) and young < self.at_ns:
             return [mode, blob] == [mode_of(status), entry[1]]
         return tree.named(path) == (mode, blob)
 

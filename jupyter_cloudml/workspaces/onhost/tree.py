@@ -62,8 +62,8 @@ def mode_of(status: os.stat_result) -> str:
 
 
 def stamp(status: os.stat_result) -> list[int]:
-    """What tells that a file was written since."""
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+    """What tells that a file was written since, also by one who puts its time back."""
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def blob_of(data: bytes) -> str:
