@@ -153,11 +153,20 @@ class HeldFolder:
                     raise
 
     def walk(self, without: str = "") -> Iterator[tuple[str, os.stat_result]]:
-        """Every regular file and link below, in no order; links are not followed, and nothing of the name `without` is told."""
+        """Every regular file and link below, in no order; links are not followed, and nothing of the name `without` is told.
+
+        What somebody deletes meanwhile may be left out.
+        """
         waiting = [""]
         while waiting:
             folder = waiting.pop()
-            with os.scandir(os.path.join(self.path, folder)) as found:
+            try:
+                found = os.scandir(os.path.join(self.path, folder))
+            except (FileNotFoundError, NotADirectoryError):
+                if not folder:
+                    raise
+                continue
+            with found:
                 for each in found:
                     path = folder + each.name
                     if path == self.scratch_name or each.name == without:
@@ -165,6 +174,9 @@ class HeldFolder:
                     if each.is_dir(follow_symlinks=False):
                         waiting.append(path + "/")
                         continue
-                    status = each.stat(follow_symlinks=False)
+                    try:
+                        status = each.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
                     if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
                         yield path, status

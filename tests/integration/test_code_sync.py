@@ -7,7 +7,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from cloudbox.commands import wait_until
 from jupyter_cloudml.errors import Cancelled, ProtocolError
 from jupyter_cloudml.workspaces.coming import Came, Coming
 from jupyter_cloudml.workspaces.guard import LargeFiles
+from jupyter_cloudml.workspaces.onhost.tree import Tree, blob_of
 from jupyter_cloudml.workspaces.remote import RemoteFolder
 from jupyter_cloudml.workspaces.sync import Sync
 
@@ -271,6 +274,55 @@ def test_a_file_that_cannot_be_taken_stays_on_the_machine(place: Place) -> None:
     assert (place.there / "data.csv").read_text() == "theirs\n"
     assert (place.here / "data.csv").read_text() == "a,b\n"
     assert not (place.there / "big.bin").exists(), "what was decided holds"
+
+
+def test_two_computers_that_send_to_one_folder_wait_for_each_other(place: Place) -> None:
+    first, second = os.urandom(600_000), b"second"
+    begun = place.there / ".cloudml-new" / "0"
+    go_on = threading.Event()
+
+    def row(path: str, data: bytes) -> list[Any]:
+        return [path, "100644", blob_of(data), len(data), None, None]
+
+    def contents() -> Iterator[bytes]:
+        yield zlib.compress(first)
+        go_on.wait(60)
+        yield zlib.compress(second)
+
+    def send(remote: RemoteFolder, put: list[list[Any]], data: Iterable[bytes]) -> None:
+        done.append(remote.apply(None, "0" * 40, put, [], data)["conflicts"])
+
+    done: list[list[str]] = []
+    one, other = (RemoteFolder(place.link, place.id + n, str(place.there)) for n in "ab")
+    put = [row("a0", first), row("a1", second)]
+    threads = [threading.Thread(target=send, args=(one, put, contents()))]
+    threads.append(
+        threading.Thread(target=send, args=(other, [row("b0", b"b")], [zlib.compress(b"b")]))
+    )
+    threads[0].start()
+    wait_until(begun.exists, "the first file of one", 30)
+    threads[1].start()
+    threads[1].join(1.0)
+    assert begun.exists() and not (place.there / "b0").exists()
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert done == [[], []]
+    found = {name: (place.there / name).read_bytes() for name in ("a0", "a1", "b0")}
+    assert found == {"a0": first, "a1": second, "b0": b"b"}
+
+
+def test_files_that_go_while_they_are_listed_are_no_error(tmp_path: Path) -> None:
+    for name in ("stays", "goes", "gone/inside"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with closing(Tree(str(tmp_path))) as tree:
+        listed = tree.walk()
+        first, _ = next(listed)
+        for name in {"stays", "goes"} - {first}:
+            (tmp_path / name).unlink()
+        shutil.rmtree(tmp_path / "gone")
+        assert list(listed) == []
 
 
 def test_a_cut_in_the_middle_costs_nothing(place: Place) -> None:

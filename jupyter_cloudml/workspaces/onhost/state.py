@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from .tree import SCRATCH, Tree, mode_of, stamp
 Entry = list[Any]
 RACY_NS = 20_000_000  # a file as young as its entry is read again: its clock may not have moved on
 PATIENCE_S = 2.0  # with a program that has the lock
+FOLDER_S = 60.0  # with one of another workspace that works in the same folder
 
 
 class State:
@@ -45,9 +47,13 @@ class State:
             self.tree, self.files, self.at_ns = kept["tree"], kept["files"], kept["at_ns"]
 
     def open(self) -> Tree:
-        """The folder, made where it is missing; what an earlier program left unfinished is taken away."""
+        """The folder, made where it is missing; what an earlier program left unfinished is taken away.
+
+        Nobody else works in it until the program ends: another computer may send code to the same folder.
+        """
         os.makedirs(self.folder, exist_ok=True)
         tree = Tree(self.folder)
+        self.alone = only_one(os.path.dirname(self.place), self.folder)
         shutil.rmtree(os.path.join(self.folder, SCRATCH), ignore_errors=True)
         return tree
 
@@ -101,6 +107,18 @@ def hold(lock: IO[str]) -> None:
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
+
+
+def only_one(code: str, folder: str) -> IO[str]:
+    """Take the lock of a folder. It is beside the states: some disks can lock no folder, and the folder is not ours."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
+    lock = open(os.path.join(code, name + ".lock"), "w")  # noqa: SIM115 - until the end
+    deadline = time.monotonic() + FOLDER_S
+    while not taken(lock):
+        if time.monotonic() > deadline:
+            raise Failed("in_use", f"another computer sends code to {folder}: use another folder")
+        time.sleep(0.02)
+    return lock
 
 
 def taken(lock: IO[str]) -> bool:
