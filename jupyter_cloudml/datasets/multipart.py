@@ -13,7 +13,6 @@ from .errors import DataError
 WHOLE = 32 << 20  # what is smaller is sent at once
 PART = 16 << 20
 MAX_PARTS = 10_000
-MAX_SIZE = 5 << 40
 
 
 class Multipart:

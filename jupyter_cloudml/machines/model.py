@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -215,9 +215,3 @@ class CheckStep:
             "hint": capitalized(self.hint),
             "ms": self.ms,
         }
-
-
-def first_line(text: str) -> str:
-    """Return the first line of what a machine said, short enough to show."""
-    lines: Sequence[str] = text.strip().splitlines()
-    return lines[0][:_MAX_TEXT] if lines else ""

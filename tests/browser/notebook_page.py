@@ -73,10 +73,6 @@ class Notebook:
         )
 
     @property
-    def kernel_status(self) -> str:
-        return str(self.js("return kernelOf(path)?.status ?? 'none'"))
-
-    @property
     def connection(self) -> str:
         """The state of the socket to the kernel."""
         return str(self.js("return kernelOf(path)?.connectionStatus ?? 'none'"))

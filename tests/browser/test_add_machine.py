@@ -158,7 +158,6 @@ def test_refused_sign_in_names_cause_and_remedy_and_keeps_the_form(
     expect(alert).to_contain_text("nobody", timeout=30_000)
     expect(alert.locator(".jp-cloudml-hint")).not_to_be_empty()
     assert view.axe(".jp-cloudml-page") == []
-    view.picture("add-machine-refused")
     page.get_by_role("button", name="Back to the form").click()
     expect(page.get_by_label("Host")).to_have_value("locked")
     expect(page.get_by_label("Name")).to_have_value("my-box")
@@ -222,7 +221,6 @@ def test_picker_connects_a_machine_that_is_not_connected(
     view.page.keyboard.press("Enter")
     question = view.page.get_by_role("dialog", name="Move wake.ipynb to gpu?")
     expect(question).to_contain_text("gpu is not connected: connecting comes first.")
-    view.picture("move")
     question.get_by_role("button", name="Move", exact=True).click()
     expect(view.page.get_by_text("wake.ipynb runs on gpu")).to_be_visible(timeout=READY_MS)
     expect(view.row("gpu").get_by_role("status")).to_have_text("running")
@@ -264,10 +262,6 @@ def test_cut_link_is_reconnecting_and_never_a_dead_kernel(
     view.open_notebook("cut.ipynb")
     view.run_cell(0)
     expect(view.output(0)).to_contain_text("tick 1", timeout=30_000)
-    view.theme("JupyterLab Dark")
-    view.picture("panel-dark")
-    view.theme("JupyterLab Light")
-    view.picture("panel-light")
     connected.link(up=False)
     try:
         expect(view.machine_button).to_contain_text(

@@ -131,7 +131,6 @@ def test_an_environment_is_built_and_offered(view: View, lab: Lab) -> None:
     source.select_option("a file or folder…")
     dialog.get_by_label("Path on the server").fill("/no/such/requirements.txt")
     assert view.axe(".jp-Dialog") == []
-    view.picture("environment")
     dialog.get_by_role("button", name="Build").click()
     expect(view.page.get_by_text("there is no file /no/such/requirements.txt")).to_be_visible()
 

@@ -113,7 +113,6 @@ def test_training_on_a_machine_survives_a_cut_link_and_a_killed_server(
     view.page.wait_for_timeout(CUT_MS)  # how long the cut lasts, not a wait for something
     host.link(up=True)
     wait_epoch(notebook, 8)
-    view.picture("quickstart-training")
     kernel = view.kernel_id(PATH)
 
     lab.kill()

@@ -146,4 +146,4 @@ class View:
         """Keep a picture for the documentation, where CLOUDML_SHOTS=1 asks for it."""
         if os.environ.get("CLOUDML_SHOTS") == "1":
             PICTURES.mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=PICTURES / f"{name}.png")
+            self.page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 JSON = dict[str, Any]
 LAST_WORDS = 0.1  # seconds without a message after which a dead kernel has said all
 QUIET = 30.0  # seconds without a message after a cell's reply in which its outputs may still come
-TOO_LARGE = 64 << 20
 
 
 class Execution(NotebookClient):
