@@ -83,6 +83,15 @@ export interface IKernel {
   readonly since_ms: number;
   readonly cause: string | null;
   readonly exit: IExit | null;
+  /** Which code its machine had when it started; null where none was known. */
+  readonly code?: IStartedWith | null;
+}
+
+/** Which code a kernel was started with. */
+export interface IStartedWith {
+  readonly branch?: string | null;
+  readonly base_commit?: string | null;
+  readonly diffstat?: { readonly files?: number } | null;
 }
 
 export type OperationState = 'running' | 'done' | 'failed' | 'cancelled';

@@ -30,7 +30,10 @@ def config(identity: Identity, tmp_path_factory: pytest.TempPathFactory) -> SSHC
 
 @pytest.fixture(scope="module")
 def lab(box: Box, config: SSHConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    environment = {"JUPYTER_CLOUDML_SSH_CONFIG": str(config.path)}
+    environment = {
+        "JUPYTER_CLOUDML_SSH_CONFIG": str(config.path),
+        "JUPYTER_CLOUDML_CODE_LIMIT": "60MB",
+    }
     server = Lab(tmp_path_factory.mktemp("lab"), environment=environment)
     try:
         yield server.start()
@@ -121,7 +124,13 @@ def test_a_move_sends_the_code_and_the_kernel_finds_it(view: View, lab: Lab, gpu
         row for row in lab.api("GET", "kernels")["kernels"] if row["path"] == project.notebook
     )
     assert row["code"]["base_commit"].startswith(commit)
+    started = view.panel().get_by_title(re.compile(rf"^Started with the code main@{commit}"))
+    expect(started).to_be_visible()
     view.picture("code")
+    expect(code).not_to_contain_text("The kernel started with")
+    git(project.here, "commit", "-qm", "Second", "--allow-empty")
+    view.command("docmanager:save")
+    expect(code).to_contain_text(f"The kernel started with main@{commit}", timeout=30_000)
 
 
 def test_the_panel_syncs_pulls_and_settles(view: View, lab: Lab, gpu: Host) -> None:
@@ -193,6 +202,29 @@ def test_large_files_are_asked_about_and_a_sync_is_called_off(
     sync.click()
     expect(code).to_contain_text("4 files sent", timeout=60_000)
     assert (project.there / "big.bin").exists() and not (project.there / "huge.bin").exists()
+
+
+def test_a_large_folder_is_sent_once_that_was_said(view: View, lab: Lab, gpu: Host) -> None:
+    project = Project(lab, gpu, "much")
+    project.write(MAKE, kernel="cloudml-gpu")
+    (project.here / "data").mkdir()
+    for name in ("a.bin", "b.bin"):
+        with open(project.here / "data" / name, "wb") as file:
+            file.truncate(35 << 20)
+    view.open_notebook(project.notebook)
+    code = code_of(view)
+    sync = code.get_by_role("button", name="Send the code to gpu")
+    dialog = view.page.get_by_role("dialog", name="Send so much?")
+    sync.click()
+    expect(dialog).to_contain_text("data (2 files, 70 MB)", timeout=30_000)
+    assert view.axe(".jp-Dialog") == []
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(sync).to_be_visible(timeout=30_000)
+    assert not project.there.exists()
+    sync.click()
+    dialog.get_by_role("button", name="Send All").click(timeout=30_000)
+    expect(code).to_contain_text("files sent", timeout=60_000)
+    assert (project.there / "data/b.bin").stat().st_size == 35 << 20
 
 
 def test_the_sync_of_a_move_is_called_off_and_a_failed_one_asks_whether_to_go_on(

@@ -4,14 +4,17 @@ import * as React from 'react';
 
 import { Elapsed } from '../presentation';
 import { duration, size, stepText } from '../text';
+import { IStartedWith } from '../types';
 import { CodeModel } from './model';
-import { doneText, thereText, unsentText, whichCode } from './text';
+import { doneText, startedWith, thereText, unsentText, whichCode } from './text';
 import { ICodeStatus } from './types';
 
 export interface ICodeProps {
   readonly code: CodeModel;
   /** The machine as it is called. */
   readonly label: string;
+  /** Which code the kernel was started with, where one runs. */
+  readonly started: IStartedWith | null;
   readonly now: () => number;
   readonly trans: TranslationBundle;
 }
@@ -47,6 +50,12 @@ function Age({ value, props }: { value: ICodeStatus; props: ICodeProps }): JSX.E
   return <Elapsed since={value.synced_ms} now={now} format={format} />;
 }
 
+/** Whether the kernel was started with another commit than the one that is here now. */
+function isOlder(started: IStartedWith | null, value: ICodeStatus): boolean {
+  const commit = started?.base_commit;
+  return Boolean(commit && value.base_commit && commit !== value.base_commit);
+}
+
 /** Which code it is, how old the machine's is, and the buttons. */
 function Line({ value, props }: { value: ICodeStatus; props: ICodeProps }): JSX.Element {
   const { code, label, trans } = props;
@@ -71,6 +80,11 @@ function Line({ value, props }: { value: ICodeStatus; props: ICodeProps }): JSX.
         </span>
         {!code.running && <Buttons acts={acts} />}
       </div>
+      {isOlder(props.started, value) && (
+        <p className="jp-cloudml-hint" role="status">
+          {trans.__('The kernel started with %1', startedWith(trans, props.started))}
+        </p>
+      )}
       {there && !code.running && (
         <p className="jp-cloudml-hint" role="status">
           {there}

@@ -1,5 +1,6 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 
+import { IStartedWith } from '../types';
 import { ICodeChanges, ICodeStatus, ISynced } from './types';
 
 /** Which code it is: `main@3f2a1b2 +2 changed`; the folder's name where there is no commit. */
@@ -9,6 +10,19 @@ export function whichCode(trans: TranslationBundle, code: ICodeStatus): string {
   }
   const commit = `${code.branch ?? 'HEAD'}@${code.short_commit}`;
   return code.changed ? trans.__('%1 +%2 changed', commit, code.changed) : commit;
+}
+
+/** Which code a kernel was started with: `main@3f2a1b2 +2 changed`; empty where there was no commit. */
+export function startedWith(
+  trans: TranslationBundle,
+  started: IStartedWith | null | undefined
+): string {
+  if (!started?.base_commit) {
+    return '';
+  }
+  const commit = `${started.branch ?? 'HEAD'}@${started.base_commit.slice(0, 7)}`;
+  const changed = started.diffstat?.files;
+  return changed ? trans.__('%1 +%2 changed', commit, changed) : commit;
 }
 
 /** How many files differ from what the machine was sent; empty where none does. */

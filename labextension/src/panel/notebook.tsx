@@ -114,6 +114,7 @@ export class NotebookSection extends ReactWidget {
           <CodeSection
             code={code}
             label={label ?? code.of.machine}
+            started={(place.state === 'running' && model.kernel(place.kernelId)?.code) || null}
             now={() => model.now()}
             trans={trans}
           />

@@ -3,6 +3,7 @@ import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
 import { CodeModel } from '../code/model';
+import { startedWith } from '../code/text';
 import { endText } from '../notebook/end';
 import { IPlace } from '../notebook/place';
 import { Elapsed } from '../presentation';
@@ -58,10 +59,16 @@ export function PlaceDetail({
       return <>{trans.__('Choose a machine to run this notebook.')}</>;
     default: {
       const machine = model.machine(place.machine);
+      const started = startedWith(trans, model.kernel(place.kernelId)?.code);
       return (
         <>
           {hardware(trans, machine?.info ?? null)}
-          <span className="jp-cloudml-kernel">{place.kernelTitle}</span>
+          <span
+            className="jp-cloudml-kernel"
+            title={started ? trans.__('Started with the code %1', started) : undefined}
+          >
+            {place.kernelTitle}
+          </span>
         </>
       );
     }
