@@ -24,7 +24,19 @@ from ..link.sent_program import SentProgram
 from .errors import DataError
 
 NAMES = (
-    *("wire", "talk", "folder", "holding", "book", "cache", "job", "compare", "landing", "asking"),
+    *(
+        "wire",
+        "matching",
+        "talk",
+        "folder",
+        "holding",
+        "book",
+        "cache",
+        "job",
+        "compare",
+        "landing",
+        "asking",
+    ),
     *("ranges", "durable", "quick", "fetch", "bring", "send", "main"),
 )
 PROGRAM = SentProgram(("onhost.folder", *(f"datasets.onhost.{name}" for name in NAMES)))

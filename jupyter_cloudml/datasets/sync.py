@@ -114,7 +114,7 @@ class Sync:
                 source=str(self.address),
                 where=f"{self.endpoint.url}/{self.address.bucket}/{below}",
                 installation=self.installation,
-                choice=self.options.choice.expressions,
+                choice=self.options.choice.told,
                 compare=self.options.compare,
                 delete=self.options.delete,
                 preview=self.options.preview,

@@ -88,7 +88,7 @@ def _options(body: Mapping[str, JSON]) -> Options:
         [str(each) for each in cast("Sequence[str]", body.get("include") or ())],
         [str(each) for each in cast("Sequence[str]", body.get("exclude") or ())],
     )
-    choice.expressions  # noqa: B018 - a pattern that is none is the request's fault
+    choice.check()
     return Options(
         choice,
         str(body.get("compare") or "etag"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import socket
 import threading
 import unicodedata
 from datetime import datetime
@@ -26,14 +28,16 @@ from jupyter_cloudml.datasets.address import (
     arrange,
     flaw,
 )
-from jupyter_cloudml.datasets.endpoint import Endpoint, document, said
+from jupyter_cloudml.datasets.endpoint import Endpoint, _bounded, document, said
 from jupyter_cloudml.datasets.errors import refusal
 from jupyter_cloudml.datasets.globs import Choice
+from jupyter_cloudml.datasets.listing import is_size
 from jupyter_cloudml.datasets.multipart import MAX_PARTS, part_size
 from jupyter_cloudml.datasets.onhost.book import Book
 from jupyter_cloudml.datasets.onhost.cache import Cache, blob_name
 from jupyter_cloudml.datasets.onhost.durable import FEW, Disk
 from jupyter_cloudml.datasets.onhost.folder import is_md5, matches
+from jupyter_cloudml.datasets.onhost.wire import Wire, WireError, parsed
 from jupyter_cloudml.datasets.progress import Progress, text
 from jupyter_cloudml.datasets.sending import Send
 from jupyter_cloudml.datasets.signing import Credentials, Place, Signer
@@ -156,12 +160,54 @@ def test_no_two_of_the_files_are_in_each_other_s_way_and_nothing_is_lost(keys: l
         (["x[1"], [], "x[1", True),
         (["a.b"], [], "aXb", False),
         (["*"], [], "new\nline", True),
+        (["**/**/c"], [], "c", True),
+        (["a/**/c"], [], "a/c", True),
+        (["a/**/c"], [], "a/b/b/c", True),
+        (["a/**/c"], [], "ab/c", False),
+        (["a**/c"], [], "ab/c", True),
+        (["x*[]-]"], [], "x1-", True),
+        (["x[!]"], [], "x/", False),
+        (["a", "b"], ["c", "b"], "b", False),
     ],
 )
 def test_globs_choose_what_they_say(
     include: list[str], exclude: list[str], path: str, meant: bool
 ) -> None:
     assert Choice(include, exclude).has(path) is meant
+
+
+@given(st.text("ab/*?[]!-", min_size=1, max_size=9), st.text("ab/-", min_size=1, max_size=9))
+def test_a_path_is_matched_as_the_same_regular_expression_would(pattern: str, path: str) -> None:
+    try:
+        meant = Choice([pattern]).has(path)
+        expected = re.compile(expression(pattern), re.DOTALL).fullmatch(path)
+    except (UsageError, re.error):
+        return
+    assert meant is bool(expected)
+
+
+def expression(pattern: str) -> str:
+    """A pattern as a regular expression."""
+    pattern = pattern.removeprefix("./")
+    head = "" if "/" in pattern.rstrip("/") else "(?:.*/)?"
+    pattern = (pattern + "**" if pattern.endswith("/") else pattern).removeprefix("/")
+    out = ""
+    for part in re.findall(r"\*\*/|\*\*|\[.[^]]*\]|.", pattern, re.DOTALL):
+        if len(part) > 2 and part[0] == "[":
+            inside = part[1:-1].replace("[", "\\[")
+            out += f"[^/{inside[1:]}]" if inside[0] == "!" else f"[{inside}]"
+        else:
+            known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+            out += known.get(part) or re.escape(part)
+    return head + out
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("pattern", ["*a" * 400, "**/*" * 200 + "b", "**a" * 300, "[a-z]*" * 300])
+def test_no_pattern_takes_long(pattern: str) -> None:
+    choice = Choice([pattern] * 20)
+    for path in ("a" * 1000, "a/" * 500, "a" * 999 + "!"):
+        choice.has(path)
 
 
 @given(st.text(max_size=8))
@@ -253,8 +299,13 @@ def test_an_answer_is_named_by_its_cause(
     assert error.code == expected and "s3://b" in error.message
 
 
-def test_an_answer_that_makes_the_parser_work_is_refused() -> None:
+@pytest.mark.parametrize("hidden", ["plain", "far", "utf-16"])
+def test_an_answer_that_makes_the_parser_work_is_refused(hidden: str) -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY x "y">]><Error><Code>&x;</Code></Error>'
+    if hidden == "far":
+        bomb = b"<!--" + b" " * 5000 + b"-->" + bomb
+    elif hidden == "utf-16":
+        bomb = bomb.decode().encode("utf-16")
     with pytest.raises(ProtocolError):
         document(bomb)
     assert said(bomb) == said(b"<html>") == ("", "")
@@ -364,12 +415,72 @@ def test_a_damaged_book_is_begun_anew(cache: Cache) -> None:
     assert again.used() == held(again) == 0 and put(again, "m-a", 10)
 
 
+def test_a_book_that_only_cannot_be_opened_is_not_begun_anew(cache: Cache) -> None:
+    put(cache, "m-a", 10)
+    book = Path(cache.book.place, "book.db")
+    book.rename(book.with_name("kept"))
+    book.mkdir()  # "unable to open database file", as with too many files
+    with pytest.raises(Failed, match="unable to open"):
+        Book()
+    book.rmdir()
+    book.with_name("kept").rename(book)
+    assert Cache(Book()).usable("m-a")
+
+
 def test_the_cache_tells_contents_apart() -> None:
     md5 = "0" * 32
     assert blob_name(md5, 1, "b/x", True) == blob_name(md5, 1, "b/y", True)
     assert blob_name(md5, 1, "b/x", True) != blob_name(md5, 2, "b/x", True)
     assert blob_name(md5, 1, "b/x", False) != blob_name(md5, 1, "b/y", False)
     assert blob_name("odd", 1, "b/x", True) != blob_name("odd", 1, "b/y", True)
+
+
+# -- what a service may answer ------------------------------------------------------------------------
+
+
+def test_what_follows_an_answer_is_not_taken_for_the_next() -> None:
+    """A body that is longer than it said, and holds a whole answer for another file."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for body in (b"aa" + answer + b"no", b"bb"):
+                sock, _ = server.accept()
+                with sock:
+                    sock.recv(1 << 16)
+                    sock.sendall(answer + body)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        wire = Wire(None, 10.0)
+        got = [wire.ask("GET", url + name, {}).text() for name in "ab"]
+        wire.close()
+        thread.join(20)
+    assert got == ["aa", "bb"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3",
+        b"HTTP/1.1 \xb2 OK",
+        b"garbage",
+    ],
+)
+def test_a_head_that_can_be_read_in_two_ways_is_refused(head: bytes) -> None:
+    with pytest.raises(WireError):
+        parsed(head)
+
+
+def test_of_an_answer_that_does_not_end_no_more_is_kept() -> None:
+    raw = SimpleNamespace(read=lambda size: b"x" * size)
+    assert _bounded(raw) is None
+
+
+@pytest.mark.parametrize("text", ["²", "٣", "-1", "1" * 40, ""])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    assert not is_size(text) and is_size("1" * 18)
 
 
 # -- what a machine may have done ---------------------------------------------------------------------

@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import queue
-import re
 import socket
 import sys
 import threading
 import time
 from typing import Any
 
+from .matching import Patterns
 from .wire import Wire, WireError
 
 JSON = dict[str, Any]
@@ -90,15 +90,15 @@ class Talk:
 class Choice:
     """The files that are meant."""
 
-    def __init__(self, include: str | None, exclude: str | None) -> None:
-        self._include = re.compile(include, re.DOTALL) if include else None
-        self._exclude = re.compile(exclude, re.DOTALL) if exclude else None
+    def __init__(self, include: list[str], exclude: list[str]) -> None:
+        self._include = Patterns(include) if include else None
+        self._exclude = Patterns(exclude) if exclude else None
 
     def has(self, path: str) -> bool:
         """Whether a file is."""
-        if self._include and not self._include.fullmatch(path):
+        if self._include and not self._include.match(path):
             return False
-        return not (self._exclude and self._exclude.fullmatch(path))
+        return not (self._exclude and self._exclude.match(path))
 
 
 class Stopped(Exception):
