@@ -223,6 +223,10 @@ class Quick:
                 self._most = len(self._lines)  # no more than it lets us have
 
     def _ask(self, line: Line, job: Job, target: str, host: str) -> None:
+        if not line.is_only_tickets():  # it was closed, or what came belongs to no question
+            self._drop(line)
+            self._jobs.appendleft(job)
+            return
         try:
             line.ask(job, target, host)
         except (OSError, WireError):

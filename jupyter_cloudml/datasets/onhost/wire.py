@@ -83,12 +83,15 @@ def parsed(head: bytes) -> tuple[int, dict[str, str]]:
     """Status and headers of an answer, names in lower case. Raises WireError for what is not HTTP."""
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
         raise WireError("the answer is not HTTP")
-    headers = {}
+    headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
+        name, value = name.strip().lower(), value.strip()
+        if name == "content-length" and headers.get(name, value) != value:
+            raise WireError("the answer has two lengths")
+        headers[name] = value
     return int(words[1]), headers
 
 
@@ -99,9 +102,13 @@ class Reply:
         self.status, self.headers, self._wire = status, headers, wire
         length = headers.get("content-length")
         self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        if length is not None and not length.isdigit():
+        if length is not None and not length.isdecimal():
             raise WireError("the length of the answer is no number")
-        self.length: int | None = 0 if empty else int(length) if length is not None else None
+        self.length: int | None = int(length) if length is not None else None
+        if empty:
+            self.length = 0
+        elif self.chunked:  # the other is then not of the body
+            self.length = None
 
     def pieces(self, buffer: memoryview) -> Iterator[memoryview]:
         """Yield the body, in pieces that are good until the next; it must have a length. Raises WireError when it is cut short."""
@@ -150,7 +157,8 @@ class Wire:
         head = request(method, target, host, headers)
         begin = body.tell() if body else 0
         for fresh in (False, True):
-            kept = self._sock is not None and peer == self._peer
+            # What came after the last answer belongs to none.
+            kept = self._sock is not None and peer == self._peer and not self._rest
             try:
                 if fresh or not kept:
                     self._connect(peer)
