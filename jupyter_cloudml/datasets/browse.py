@@ -11,6 +11,7 @@ from ..errors import JSON, ProtocolError, UsageError
 from .address import Address, usual_folder
 from .endpoint import Endpoint, document
 from .errors import DataError
+from .listing import is_size
 
 PAGE = 1000  # names; a service gives no more at once
 MEASURED_PAGES = 5  # of one call: a prefix can hold millions of objects
@@ -155,7 +156,7 @@ def _key(text: str | None, encoded: bool) -> tuple[str, bool]:
 
 
 def _number(text: str | None) -> int:
-    if text is None or not text.isdigit():
+    if text is None or not is_size(text):
         raise ProtocolError(f"the S3 service told a size as {str(text)[:40]!r}")
     return int(text)
 

@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ TRIES = 4
 PAUSE_S = 0.2
 CONNECT_S, READ_S = 10.0, 60.0
 ASK_EXPIRES_S = 300  # of what is asked from here at once
-MAX_ANSWER = 32 << 20
+MAX_ANSWER, ANSWER_S = 32 << 20, 300.0
 
 
 @dataclass(frozen=True)
@@ -147,17 +147,26 @@ class Endpoint:
     ) -> Answer:
         from botocore.awsrequest import AWSRequest
         from botocore.exceptions import BotoCoreError
+        from urllib3.exceptions import HTTPError
 
         url = self.signer(bucket).url(
             method, bucket, key, query, now_s=self.now_s(), expires_s=ASK_EXPIRES_S
         )
-        request = AWSRequest(method=method, url=url, data=body or None, headers={}).prepare()
+        request = AWSRequest(
+            method=method, url=url, data=body or None, headers={}, stream_output=True
+        ).prepare()
         try:
             got = self._http.send(request)
+            with closing(got.raw):
+                said = _bounded(got.raw)
         except BotoCoreError as exc:
             raise self._odd(_why(exc)) from None  # its text may hold the address that was signed
+        except (HTTPError, OSError) as exc:
+            raise self._odd(f"the answer broke off ({type(exc).__name__})") from None
+        if said is None:
+            raise self._odd("its answer does not end")
         headers = {name.lower(): value for name, value in got.headers.items()}
-        return Answer(got.status_code, headers, got.content[:MAX_ANSWER])
+        return Answer(got.status_code, headers, said)
 
     def _odd(self, why: str) -> DataError:
         return DataError(
@@ -165,6 +174,19 @@ class Endpoint:
             code="wrong_endpoint",
             hint="look at --endpoint-url, and at the network",
         )
+
+
+def _bounded(raw: Any) -> bytes | None:
+    """Read an answer; None where it is longer, or takes longer, than any that is one. A kernel may have named who gives it."""
+    until = time.monotonic() + ANSWER_S
+    pieces, size = [], 0
+    while piece := raw.read1(1 << 16) if hasattr(raw, "read1") else raw.read(1 << 16):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_ANSWER or time.monotonic() > until:
+            return None
+    raw.release_conn()
+    return b"".join(pieces)
 
 
 def profiles() -> list[str]:
@@ -177,7 +199,7 @@ def profiles() -> list[str]:
 
 def tree(body: bytes) -> ElementTree.Element:
     """Parse an answer. Raises ProtocolError for what is no XML, or would make the parser work for it."""
-    if b"<!DOCTYPE" in body[:4096] or b"<!ENTITY" in body[:4096]:
+    if b"<!DOCTYPE" in body or b"<!ENTITY" in body or b"\0" in body:  # NUL: in UTF-16 it hides
         raise ProtocolError("the S3 service answered with a document type")
     try:
         return ElementTree.fromstring(body)  # noqa: S314 - see above

@@ -14,6 +14,7 @@ from .endpoint import Endpoint, document, tree
 from .errors import DataError
 
 PAGE = 1000
+MAX_DIGITS = 18  # of a size: databases hold no more
 ANY = (200, 400, 403, 404, 405, 501)
 
 
@@ -127,13 +128,18 @@ def _versions(
         query = {**query, **following}
 
 
+def is_size(text: str) -> bool:
+    """Whether a text is the size of an object."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+
+
 def head(endpoint: Endpoint, address: Address, key: str) -> Object | None:
     """Return one object as it is now; None where there is none. Raises DataError."""
     answer = endpoint.ask("HEAD", address.bucket, key, accept=(200, 404))
     if answer.status == 404:
         return None
     length, etag = answer.headers.get("content-length", ""), answer.headers.get("etag", "")
-    if not length.isdigit():
+    if not is_size(length):
         raise ProtocolError(f"{endpoint.url} does not tell the size of {key[:200]!r}")
     version = answer.headers.get("x-amz-version-id", "")
     return Object(key, int(length), etag.strip('"'), version=version)
@@ -175,7 +181,7 @@ def _object(each: ElementTree.Element, space: str, encoded: bool) -> Object:
     except UnicodeDecodeError:
         name, is_text = raw.decode(errors="replace"), False
     size = each.findtext(space + "Size") or ""
-    if not size.isdigit():
+    if not is_size(size):
         raise ProtocolError(f"the S3 service told the size of {name[:200]!r} as {size[:40]!r}")
     etag, version = each.findtext(space + "ETag") or "", each.findtext(space + "VersionId") or ""
     return Object(name, int(size), etag.strip('"'), is_text, version)
