@@ -43,6 +43,14 @@ def home() -> str:
     return path
 
 
+def set_aside(place: str) -> None:
+    """Begin anew where the book is damaged; the cache goes with it."""
+    path = os.path.join(place, "book.db")
+    os.replace(path, path + ".damaged")
+    shutil.rmtree(os.path.join(place, "objects"), ignore_errors=True)
+    home()
+
+
 class Book:
     """Thread-safe; several programs may have it open."""
 
@@ -53,11 +61,11 @@ class Book:
         try:
             self._db = self._opened(path)
         except sqlite3.DatabaseError as exc:
-            if "locked" in str(exc) or "full" in str(exc):
-                raise Failed("no_space" if "full" in str(exc) else "busy", str(exc)) from exc
-            os.replace(path, path + ".damaged")
-            shutil.rmtree(os.path.join(self.place, "objects"), ignore_errors=True)
-            home()
+            if isinstance(exc, sqlite3.OperationalError):  # it may be in order
+                code = "busy" if "locked" in str(exc) else "os_error"
+                code = "no_space" if "full" in str(exc) else code
+                raise Failed(code, f"{path}: {exc}") from exc
+            set_aside(self.place)
             self._db = self._opened(path)
 
     def _opened(self, path: str) -> sqlite3.Connection:

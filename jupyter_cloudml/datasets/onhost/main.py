@@ -16,7 +16,7 @@ import sqlite3
 import sys
 
 from ...onhost.folder import Failed, InTheWay
-from .book import Book
+from .book import Book, home, set_aside
 from .bring import Bring
 from .cache import Cache
 from .landing import FULL
@@ -68,6 +68,17 @@ def chosen(book: Book, name: str) -> list[int]:
     return [int(row[0]) for row in rows]
 
 
+def _failure(exc: OSError | sqlite3.Error, folder: str) -> JSON:
+    if type(exc) is sqlite3.DatabaseError:  # the book is damaged, which was noticed only now
+        set_aside(home())
+        text = "the notes of its datasets were damaged, and are begun anew: say it again"
+        return {"failed": "damaged", "message": text}
+    full = getattr(exc, "errno", 0) in FULL or "is full" in str(exc)
+    text = getattr(exc, "strerror", None) or str(exc)
+    where = getattr(exc, "filename", None) or folder
+    return {"failed": "no_space" if full else "os_error", "message": f"{where}: {text}"}
+
+
 def main() -> int:
     """Do what the first line says."""
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(143))
@@ -90,10 +101,7 @@ def main() -> int:
     except InTheWay as exc:
         talk.say(failed="in_the_way", message=str(exc))
     except (OSError, sqlite3.Error) as exc:
-        full = getattr(exc, "errno", 0) in FULL or "is full" in str(exc)
-        text = getattr(exc, "strerror", None) or str(exc)
-        where = getattr(exc, "filename", None) or args.get("folder", "")
-        talk.say(failed="no_space" if full else "os_error", message=f"{where}: {text}")
+        talk.say(**_failure(exc, str(args.get("folder", ""))))
     except json.JSONDecodeError as exc:
         talk.say(failed="protocol", message=str(exc))
     sys.stdout.flush()
