@@ -29,8 +29,11 @@ class Folder(HeldFolder):
         try:
             os.mkdir(SCRATCH, 0o700, dir_fd=self.fd)
         except FileExistsError:
-            if not stat.S_ISDIR(os.stat(SCRATCH, dir_fd=self.fd, follow_symlinks=False).st_mode):
+            there = os.stat(SCRATCH, dir_fd=self.fd, follow_symlinks=False)
+            if not stat.S_ISDIR(there.st_mode):
                 raise InTheWay(f"{SCRATCH} is no folder") from None
+            if there.st_uid != os.geteuid():  # who could change what is checked there
+                raise InTheWay(f"{SCRATCH} belongs to somebody else") from None
         return os.path.join(self.path, SCRATCH)
 
     def leave(self) -> None:

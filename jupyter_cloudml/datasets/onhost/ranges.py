@@ -24,7 +24,7 @@ class Ranges:
         job.part = os.path.join(self.landing.scratch, name + ".part")
         ranges = set(range(-(-job.size // RANGE)))
         boot, *done = read_text(job.part[:-5] + ".map").split("\n")
-        fresh = not boot or boot != boot_id() or not os.path.exists(job.part)
+        fresh = not job.etag or not boot or boot != boot_id() or not os.path.exists(job.part)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(os.open(job.part, flags | (os.O_TRUNC if fresh else 0), 0o666))
         if fresh:
