@@ -36,6 +36,8 @@ MARKER_NAMES = (
     "sys_platform",
 )
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+# pip takes the file's name also right behind the letter.
+LEADS_ELSEWHERE = re.compile(r"^\s*(-[rce]|--(requirement|constraint|editable)\b)", re.MULTILINE)
 _HASH = re.compile(r"sha(256|384|512):[0-9a-f]{64,128}")
 
 
@@ -67,7 +69,7 @@ def entries(text: str) -> Iterator[str]:
 
 def is_lock(text: str) -> bool:
     """Say whether a requirements file is a lock as it stands."""
-    if re.search(r"^\s*(-r|-c|-e|--requirement|--constraint|--editable)\b", text, re.MULTILINE):
+    if LEADS_ELSEWHERE.search(text):
         return False
     try:
         return bool(parse(text))

@@ -19,7 +19,6 @@ from .resolver import Resolver, universal, without
 
 IMAGE = "image:"
 OWN = "jupyter-cloudml"  # needed nowhere but here
-_LEADS_ELSEWHERE = re.compile(r"^\s*(-r|-c|-e|--requirement|--constraint|--editable)\b", re.M)
 MAX_NEAR = 12
 _REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
 _FOUND_IN_FOLDERS = ("uv.lock", "pyproject.toml", "requirements.txt", "environment.yml")
@@ -178,7 +177,7 @@ class Locker:
             text = source.path.read_text()
             if source.kind is Kind.UV_LOCK:
                 text += source.path.with_name("uv.lock").read_text()
-            elif _LEADS_ELSEWHERE.search(text):
+            elif lock.LEADS_ELSEWHERE.search(text):
                 return None
         asked = repr((source.kind.value, self.resolver.python, sorted(leave_out), text))
         return hashlib.sha256(asked.encode()).hexdigest()[:32]

@@ -46,7 +46,7 @@ class Applied:
         """Return what was kept of a machine; nothing before the first sync."""
         try:
             kept = json.loads(_file(state, machine).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # what a computer that fails has not written
             return cls()
         kept["conflicts"] = {
             path: base and File(**base) for path, base in kept["conflicts"].items()

@@ -49,7 +49,7 @@ class Known:
                 for path, (mode, blob, size, stamp) in kept["files"].items()
             }
             return cls(kept["tree"], files)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls()
 
     def write(self, state: Path) -> None:

@@ -116,7 +116,7 @@ class Snapshots:
         """Return the newest one, None before the first."""
         try:
             return Snapshot(**json.loads((self.state / "snapshot.json").read_bytes()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # what a computer that fails has not written
             return None
 
     def log(self, count: int) -> list[dict[str, JSON]]:

@@ -259,6 +259,8 @@ class Sync:
         """The files that the machine was given: of the tree it names, or of the last one from here where that is not known."""
         applied = self.applied
         known = tree if tree is not None and self._objects.has(tree) else applied.tree
+        if known is not None and not self._objects.has(known):
+            known = None  # lost: what differs on the machine stays there, and is named
         return {**self._objects.listed(known), **applied.conflicts}
 
     # -- there -----------------------------------------------------------------------------------------

@@ -371,6 +371,24 @@ def test_a_machine_that_has_forgotten_is_told_anew_and_keeps_its_changes(
     place.assert_same()
 
 
+@pytest.mark.parametrize("lost", ["snapshot.json", "applied-*", "known.json", "code.git/objects/??"])
+def test_what_a_failing_computer_has_lost_stops_no_sync(place: Place, lost: str) -> None:
+    place.push()
+    (place.there / "made.csv").write_text("made there\n")
+    for path in place.state.glob(lost):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.write_bytes(b"")
+    if lost.startswith("code"):
+        (place.state / "known.json").unlink()
+    (place.here / "new.py").write_text("new\n")
+    assert place.push().applied.conflicts == {}
+    assert (place.there / "made.csv").read_text() == "made there\n"
+    assert place.pull().pulled.taken == ["made.csv"]
+    place.assert_same()
+
+
 def test_a_folder_that_was_deleted_on_the_machine_is_made_again(place: Place) -> None:
     place.push()
     shutil.rmtree(place.there)

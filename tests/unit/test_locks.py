@@ -56,7 +56,7 @@ def test_what_is_not_pinned_is_named(text: str, says: str) -> None:
 
 def test_a_file_that_leads_to_others_is_no_lock_by_itself() -> None:
     assert lock.is_lock(LOCK)
-    for line in ("-r more.txt", "--constraint c.txt", "-e ."):
+    for line in ("-r more.txt", "--constraint c.txt", "-e .", "-rmore.txt", "-cc.txt"):
         assert not lock.is_lock(f"{LOCK}{line}\n")
     assert not lock.is_lock("# nothing\n")
 
