@@ -126,7 +126,8 @@ class Keeper:
             trees = tree_objects({path: entry.file for path, entry in entries.items()})
         except ValueError as exc:
             raise _Changed from exc  # a file became a folder, or the other way, meanwhile
-        kept = {entry.blob for entry in before.files.values()}
+        lost = before.tree is None or self._missing([before.tree])  # by a computer that failed
+        kept = set() if lost else {entry.blob for entry in before.files.values()}
         blobs = {e.blob: path for path, e in entries.items() if e.blob not in kept}
         missing = self._missing([*blobs, *(name for name, _ in trees)])
         texts = {name: data for name, data in trees if name in missing}
