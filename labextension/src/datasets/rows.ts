@@ -156,7 +156,8 @@ export function nextIndex(
   if (key === 'ArrowLeft' && row && !('expanded' in row && row.expanded)) {
     steps[key] = parentIndex(rows, index);
   } else if (key === 'ArrowRight' && row && 'expanded' in row && row.expanded) {
-    steps[key] = index + 1;
+    // The line that says "Loading…" goes, and the selection would go with it.
+    steps[key] = rows[index + 1]?.kind === 'loading' ? index : index + 1;
   }
   const next = steps[key];
   return next === undefined ? null : Math.min(rows.length - 1, Math.max(0, next));
