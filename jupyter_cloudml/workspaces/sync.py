@@ -123,7 +123,7 @@ class Sync:
     ) -> Synced:
         """Bring back what was changed on the machine, then send what it lacks. `send`, `leave`, `limit` and `most` as in Snapshots.take.
 
-        Larger files stay on the machine, unless they are named in `send`.
+        Larger files stay on the machine, unless they are named in `send`. Raises Conflict (`emptied`) where all files are gone there.
         """
         self._steps.next("looking for changes here")
         snapshot = self._snapshots.take(send=send, leave=leave, limit=limit, most=most)
@@ -191,6 +191,7 @@ class Sync:
         self, snapshot: Snapshot, told: Mapping[str, Any], limit: int, send: Collection[str]
     ) -> Pulled:
         base, here = self._base(told["tree"]), self._objects.listed(snapshot.tree)
+        self._refuse_an_emptied_folder(base, told["gone"])
         sizes = {str(path): int(size) for path, _, size in told["changed"]}
         new = [path for path in sizes if path not in here and not base.get(path)]
         unwanted = self._snapshots.ignored(new)
@@ -225,6 +226,17 @@ class Sync:
             elif action != "nothing":
                 conflicts[path] = base.get(path)
         return Pulled(taken, deleted, conflicts, large, there)
+
+    def _refuse_an_emptied_folder(self, base: Bases, gone: Sequence[str]) -> None:
+        """A folder whose files are all gone was cleaned up: that is nobody's wish to delete the project here."""
+        known = {path for path, file in base.items() if file is not None}
+        if known and known <= set(gone):
+            folder, machine = self._remote.folder, self._remote.link.machine
+            raise Conflict(
+                f"all {files(len(known))} of the code are gone from {folder} on {machine}; nothing was deleted here",
+                code="emptied",
+                hint=f"remove {folder} there as well and pull again: the code is sent anew",
+            )
 
     @contextmanager
     def _fetched(

@@ -111,7 +111,7 @@ def test_a_move_builds_from_the_notebooks_file_and_what_does_not_fit_is_made_equ
     expect(view.output(0)).to_contain_text(f"ipykernel {OLD}")
     wait_for(lambda: drift_of(lab, equal), "the second comparison")
     found = lab.api("GET", f"kernels/{equal}/drift")["found"]
-    assert (found["errors"], found["changed"]) == (0, [])
+    assert (found["errors"], found["changed"]) == (0, []), found
     expect(packages).to_have_count(0)
 
     # What nothing runs in goes, after a question.

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from cloudbox.commands import wait_until
 
-from jupyter_cloudml.errors import Cancelled, ProtocolError
+from jupyter_cloudml.errors import Cancelled, Conflict, ProtocolError
 from jupyter_cloudml.workspaces.coming import Came, Coming
 from jupyter_cloudml.workspaces.guard import LargeFiles
 from jupyter_cloudml.workspaces.onhost.tree import Tree, blob_of
@@ -394,6 +394,20 @@ def test_a_folder_that_was_deleted_on_the_machine_is_made_again(place: Place) ->
     shutil.rmtree(place.there)
     (place.here / "train.py").write_text("changed\n")
     assert place.push().applied.conflicts == {}
+    place.assert_same()
+
+
+def test_a_folder_that_was_emptied_on_the_machine_deletes_nothing_here(place: Place) -> None:
+    place.push()
+    before = place.contents(place.here)
+    for path in place.there.iterdir():
+        path.unlink()
+    with pytest.raises(Conflict, match="all 3 files of the code are gone") as caught:
+        place.pull()
+    assert caught.value.code == "emptied" and place.contents(place.here) == before
+    place.there.rmdir()  # what the hint says
+    place.pull()
+    assert place.contents(place.here) == before
     place.assert_same()
 
 
