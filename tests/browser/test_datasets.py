@@ -56,7 +56,10 @@ def test_a_bucket_is_looked_into_by_keyboard_and_synced(view: View, lab: Lab, s3
     view.open_notebook("train.ipynb")
     section = browse(view, "s3://")
     tree = section.get_by_role("tree", name="Contents of Buckets")
+    names = section.get_by_label("Filter the loaded names")
+    names.fill(bucket.name)  # other tests have buckets there too, more than are in sight
     expect(tree.get_by_role("treeitem", name=bucket.name)).to_be_visible(timeout=30_000)
+    names.fill("")
 
     section = browse(view, bucket.url())
     tree = section.get_by_role("tree", name=f"Contents of s3://{bucket.name}")
@@ -75,7 +78,7 @@ def test_a_bucket_is_looked_into_by_keyboard_and_synced(view: View, lab: Lab, s3
     expect(tree.locator("[aria-selected=true]")).to_contain_text("cats")
     tree.press("ArrowLeft")
     expect(tree.get_by_role("treeitem", name="cats")).to_have_attribute("aria-expanded", "false")
-    section.get_by_label("Filter the loaded names").fill("LAB")
+    names.fill("LAB")
     expect(tree.get_by_role("treeitem")).to_have_count(1)
     tree.press("ArrowDown")
     tree.press("Enter")
@@ -83,7 +86,7 @@ def test_a_bucket_is_looked_into_by_keyboard_and_synced(view: View, lab: Lab, s3
     expect(dialog.get_by_label("From")).to_have_value(f"s3://{bucket.name}/labels.csv")
     expect(dialog.get_by_label("Folder there")).to_have_value(usual)
     dialog.get_by_role("button", name="Cancel").click()
-    section.get_by_label("Filter the loaded names").fill("")
+    names.fill("")
     for theme in THEMES:
         view.theme(theme)
         assert view.axe(".jp-cloudml-buckets") == []
@@ -190,7 +193,9 @@ def test_many_names_come_page_by_page_and_failures_say_what_to_do(
     section.get_by_label("Filter the loaded names").fill("0249")
     expect(tree.get_by_role("treeitem")).to_have_count(11)
 
-    # Where the user was is remembered.
+    # Where the user was is remembered, once Lab has saved it, which it does a moment later.
+    saved = "fetch('/lab/api/workspaces').then(answer => answer.text())"
+    wait_for(lambda: bucket.url("many") in view.page.evaluate(saved), "the workspace")
     view.reload()
     section = view.page.locator(".jp-cloudml-buckets")
     view.command("cloudml:show-buckets")

@@ -49,7 +49,7 @@ link.close()
 
 PUSH = ["Keeper._write:before", "Keeper._write", "Pack.finish:before", "Pack.finish", "Snapshots.take", "RemoteProcess.start", "RemoteProcess.write", "RemoteProcess.close_stdin",
         "RemoteFolder.apply", "Applied.write:before", "Applied.write"]  # fmt: skip
-PULL = ["RemoteFolder.changes", "RemoteFolder.get", "Objects.put", "LocalFolder.write", "LocalFolder.delete",
+PULL = ["RemoteFolder.changes", "RemoteFolder.get", "Objects.put_file", "LocalFolder.write", "LocalFolder.delete",
         "RemoteFolder.apply", "Applied.write:before", "Applied.write"]  # fmt: skip
 
 
