@@ -31,6 +31,9 @@ DATA = """\
 Datasets on a machine over openssh, beside the tool that is named, in turn. Ceph's RGW on the same computer is the service, and takes most of the
 processor time in each row with small objects. Ours has every file on the disk for good before it gets its name (`fsync`, or `syncfs` for many); the other
 tools leave that to the system, and their time ends with what the disk has not got yet.
+
+So the large object shows the disk: two runs within 80 minutes, with no change that touches it, had ×1.07 and ×1.85. The small ones had ×1.07 and ×0.93. What
+is left of the look at unchanged objects is asking whether the bucket has versions, and starting a Python program on the machine.
 """
 
 ENVIRONMENTS = """\
