@@ -25,6 +25,7 @@ need git git
 need git-lfs git-lfs
 need podman podman
 need crun crun
+[ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || need netavark netavark
 need radosgw radosgw
 need ceph-mon ceph-mon
 need ceph-osd ceph-osd

@@ -1,4 +1,4 @@
-"""What programs of this machine ask of the user's own computer, which has the keys: for now, to sync a dataset.
+"""What programs of this machine ask of the user's own computer, which has the keys: to sync a dataset.
 
 A program connects to the agent's socket, says ``q`` and one line of JSON, and is answered in lines: ``{"waiting": true}`` while no Jupyter server has
 taken its question up, ``{"progress": …}``, and at the end ``{"done": …}`` or ``{"error": …}``. It takes the question back by hanging up.
