@@ -16,6 +16,7 @@ pytest_plugins = ["cloudbox.fixture", "buckets"]
 os.environ["JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"] = "0"
 
 TESTS = Path(__file__).parent
+RERUN_TEXT = 4000  # characters of each
 ORDER = ["unit", "integration", "faults", "browser"]
 
 OWN_NETWORKS = [
@@ -68,6 +69,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why tests were tried again: without it a first failure is lost once the next try passes, or fails of its traces."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"tried again: {report.nodeid} ({report.when})")
+        terminalreporter.line(report.longreprtext[-RERUN_TEXT:])
 
 
 @pytest.fixture(scope="session", autouse=True)

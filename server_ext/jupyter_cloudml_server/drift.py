@@ -20,7 +20,9 @@ from jupyter_cloudml_kernels.running import KernelView
 from jupyter_cloudml_server.calls import CallPool
 from jupyter_cloudml_server.kernels import Sessions
 
-LATER_S = 2.0  # after a kernel is connected: it has its first seconds to itself, and its notebook is known by then
+LATER_S = 2.0  # after a kernel is connected: it has its first seconds to itself
+SESSION_S = 15.0  # a page gives a kernel its session once it has answered; one that has none by then belongs to no notebook
+SESSION_EVERY_S = 0.5
 MAX_KEPT = 200
 _log = logging.getLogger(__name__)
 
@@ -82,10 +84,12 @@ class DriftWatch:
         *,
         remote: CallPool,
         later_s: float = LATER_S,
+        session_s: float = SESSION_S,
     ) -> None:
         self._environments, self._remembered = environments, remembered
         self._sessions, self._root, self._python_of = sessions, root, python_of
-        self._emit, self._remote, self._later_s = emit, remote, later_s
+        self._emit, self._remote = emit, remote
+        self._later_s, self._session_s = later_s, session_s
         self._found: dict[str, Found] = {}
         self._before: dict[str, str] = {}
 
@@ -97,6 +101,7 @@ class DriftWatch:
         found = Found(view.id, view.machine, view.process)
         self._keep(found)
         await asyncio.sleep(self._later_s)
+        await self._session(found)
         if self._found.get(view.id) is found:
             await self._compare(found)
 
@@ -136,7 +141,12 @@ class DriftWatch:
         except CloudMLError as error:
             _log.info("the packages of kernel %s were not compared: %s", found.kernel_id, error)
             done = replace(found, state="failed", error=error)
-        if self._found.get(found.kernel_id, found).process == found.process:
+        known = self._found.get(found.kernel_id)
+        if known is None or known.process != found.process:
+            return  # it has ended, or started anew
+        if self._before.get(found.kernel_id) != before:  # said while the machine was asked
+            await self._compare(found)
+        else:
             self._tell(done)
 
     def _look(self, found: Found, before: str | None) -> Found:
@@ -153,6 +163,16 @@ class DriftWatch:
         checked = self._environments.compare(found.machine, python, against=against)
         dismissed = self._remembered.is_dismissed(found.notebook, checked.key)
         return replace(found, state="done", checked=checked, error=None, dismissed=dismissed)
+
+    async def _session(self, found: Found) -> None:
+        """Wait until a kernel has a session: without its notebook it would be compared with another Python than that one had."""
+        deadline = asyncio.get_running_loop().time() + self._session_s
+        while self._found.get(found.kernel_id) is found:
+            rows: list[dict[str, Any]] = await self._sessions.list_sessions()
+            given = any(row["kernel"]["id"] == found.kernel_id for row in rows)
+            if given or asyncio.get_running_loop().time() >= deadline:
+                return
+            await asyncio.sleep(SESSION_EVERY_S)
 
     async def _notebook(self, kernel_id: str) -> str:
         """Return the notebook of a kernel: an absolute path, as the root folders of two servers differ. Empty where it has none."""

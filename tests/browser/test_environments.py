@@ -57,7 +57,7 @@ def test_a_move_builds_from_the_notebooks_file_and_what_does_not_fit_is_made_equ
     lab: Lab,  # noqa: F811
     gpu: Host,  # noqa: F811
 ) -> None:
-    (lab.root / "plots").mkdir()
+    (lab.root / "plots").mkdir(exist_ok=True)
     (lab.root / "plots" / "requirements.txt").write_text("six==1.17.0\nipykernel==6.30.1\n")
     lab.notebook("plots/draw.ipynb", [VERSION], kernel=small)
     view.open_notebook("plots/draw.ipynb")

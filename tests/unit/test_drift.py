@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 import venv
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +18,11 @@ from jupyter_cloudml.environments.drift import Packages, compare
 from jupyter_cloudml.environments.reference import Reference
 from jupyter_cloudml.environments.remembered import MAX_DISMISSED, MAX_NOTEBOOKS, Remembered
 from jupyter_cloudml.errors import NoPython
+from jupyter_cloudml_kernels import provisioner
+from jupyter_cloudml_kernels.running import KernelView
+from jupyter_cloudml_server import drift
+from jupyter_cloudml_server.calls import CallPool
+from jupyter_cloudml_server.drift import DriftWatch
 
 HERE = Packages("3.11.2", {"ipykernel": "6.29", "numpy": "1.26", "six": "1"})
 THERE = Packages("3.11.4", {"ipykernel": "7.0", "numpy": "2.0", "six": "1", "extra": "1"})
@@ -105,3 +114,78 @@ def test_what_is_remembered_has_an_end_and_a_broken_file_is_none(tmp_path: Path)
     for odd in ("[]", "{", '{"/a": 1}', '{"/a": {"before": 1, "dismissed": {}}}'):
         file.write_text(odd)
         assert remembered.before("/a") is None and not remembered.is_dismissed("/a", "k")
+
+
+class Watched:
+    """A watch over one kernel of a machine, with the sessions, the machine and the Pythons here as said."""
+
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.view = cast("KernelView", SimpleNamespace(id="k", machine="box", process="k-1"))
+        self.sessions: list[dict[str, Any]] = []
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.may_answer.set()
+        self.remembered = Remembered(home / "drift.json")
+        self.pool = CallPool("test", threads=1, waiting=2)
+        monkeypatch.setattr(drift, "SESSION_EVERY_S", 0.01)
+        monkeypatch.setattr(provisioner, "find", lambda kernel_id: self.view)
+        monkeypatch.setattr(reference, "of", lambda python, spec=None: Reference(str(python), HERE))
+        self.watch = DriftWatch(
+            cast("Any", self),
+            self.remembered,
+            self,
+            "/root",
+            lambda spec: f"/{spec}/python",
+            lambda noun, data: None,
+            remote=self.pool,
+            later_s=0,
+        )
+
+    async def list_sessions(self) -> list[dict[str, Any]]:
+        return self.sessions
+
+    def python_of(self, machine: str, process: str) -> str:
+        return "/there/python"
+
+    def compare(self, machine: str, python: str, *, against: Reference) -> Checked:
+        self.asked.set()
+        self.may_answer.wait(10)
+        return Checked(machine, "", python, against, ())
+
+    @property
+    def against(self) -> str:
+        return str(cast("Any", self.watch.of("k")["found"])["against"]["python_path"])
+
+
+SESSION = {"kernel": {"id": "k"}, "type": "notebook", "path": "a.ipynb"}
+
+
+@pytest.mark.asyncio
+async def test_a_kernel_is_compared_once_its_notebook_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path, monkeypatch)
+    watched.remembered.note_before("/root/a.ipynb", "small")
+    started = asyncio.ensure_future(watched.watch.started(watched.view))
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+    assert not watched.asked.is_set()
+    watched.sessions = [SESSION]
+    await started
+    watched.pool.close()
+    assert watched.against == "/small/python"
+
+
+@pytest.mark.asyncio
+async def test_a_kernelspec_that_is_told_during_a_comparison_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path, monkeypatch)
+    watched.sessions = [SESSION]
+    watched.may_answer.clear()
+    started = asyncio.ensure_future(watched.watch.started(watched.view))
+    await asyncio.to_thread(watched.asked.wait, 10)
+    await watched.watch.note_before("k", "small")
+    watched.may_answer.set()
+    await started
+    watched.pool.close()
+    assert watched.against == "/small/python"
