@@ -57,6 +57,8 @@ def _answer(operation: dict[str, Any]) -> str:
     response = _resolve(operation["responses"][status])
     if "content" not in response:
         return status
+    if "application/json" not in response["content"]:
+        return f"{status} {', '.join(response['content'])}"
     schema = _resolve(response["content"]["application/json"]["schema"])
     if schema.get("properties"):
         return f"{status} `{{{', '.join(schema['properties'])}}}`"

@@ -15,10 +15,11 @@ import click
 from jupyter_cloudml.cli import DONE, FAILED, INTERRUPTED, render
 from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
-from jupyter_cloudml.client.jobs import job_to_dict, run_to_dict
+from jupyter_cloudml.client.jobs import job_to_dict
 from jupyter_cloudml.errors import JSON, NotFound, UsageError
 from jupyter_cloudml.jobs.model import moment
 from jupyter_cloudml.jobs.records import Record
+from jupyter_cloudml.jobs.run_log import printed
 from jupyter_cloudml.store.jobs_records import RunRecord
 
 RUN = click.argument("run_id", metavar="RUN")
@@ -226,8 +227,9 @@ def runs(name: str | None, before: str | None, limit: int, as_json: bool) -> Non
     """List the runs of a job, or all, the newest first."""
     with Client() as client:
         found = client.jobs.runs(name, before=before, limit=limit)
+        told = [*client.jobs.told(found)]
     if as_json:
-        render.show_json({"runs": [run_to_dict(each) for each in found]})
+        render.show_json({"runs": told})
         return
     rows = [[each.id, each.state, _time(each.created_ms), each.reason or ""] for each in found]
     render.table(["run", "state", "asked for", "reason"], rows, "no runs")
@@ -337,9 +339,10 @@ def backfill(name: str, first: str, last: str, tz: str, as_json: bool) -> None:
     """Run a job for each due time of a range; a time that had its run already gets no second one."""
     with Client() as client:
         found = client.jobs.backfill(name, moment(first, tz), moment(last, tz))
+        told = [*client.jobs.told(found)]
         client.jobs.hand_over()
     if as_json:
-        render.show_json({"runs": [run_to_dict(each) for each in found]})
+        render.show_json({"runs": told})
     else:
         click.echo(f"{len(found)} runs")
 
@@ -349,16 +352,9 @@ def show_record(record: Record, err: bool = False) -> None:
     kind = record["record"]
     if kind == "cell" and record["state"] == "started":
         render.say(f"-- cell {record['index'] + 1}")
-    if kind != "output":
-        return
-    output = record["output"]
-    if output["output_type"] == "stream":
-        click.echo(output["text"], nl=False, err=err or output["name"] == "stderr")
-    elif output["output_type"] == "error":
-        render.say(f"{output['ename']}: {output['evalue']}")
-    else:
-        text = output.get("data", {}).get("text/plain", "")
-        click.echo(text if isinstance(text, str) else "".join(text), err=err)
+    shown = printed(record)
+    if shown is not None:
+        click.echo(shown[1], nl=False, err=err or shown[0] == "stderr")
     sys.stdout.flush()
 
 

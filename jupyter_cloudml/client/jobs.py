@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from jupyter_cloudml.errors import JSON, NotFound, UsageError
+from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.jobs import scheduler
-from jupyter_cloudml.jobs.notebook import parse
+from jupyter_cloudml.jobs.desk import Desk, name_of
+from jupyter_cloudml.jobs.lists import job_to_dict
 from jupyter_cloudml.jobs.parameters import find, from_text
 from jupyter_cloudml.jobs.records import Record
-from jupyter_cloudml.jobs.results import Results, run_to_dict
+from jupyter_cloudml.jobs.results import run_to_dict
 from jupyter_cloudml.jobs.scheduler import Scheduler
-from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.jobs.snapshots import SendCode, Snapshots
-from jupyter_cloudml.machines.model import LOCAL
+from jupyter_cloudml.jobs.snapshots import SendCode
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_records import JobRecord, RunRecord
@@ -35,25 +32,14 @@ class JobVerbs:
 
     def __init__(self, store: Store, home: Path, core: Machines, send_code: SendCode) -> None:
         self._store, self._home, self._core = store, home, core
-        self._snapshots = Snapshots(store, home, send_code)
-        self._jobs = Jobs(store, take=self._snapshots.take)
-        self._results = Results(store, scheduler.runs_folder(home))
+        self._desk = Desk(store, home, core.get, send_code)
+        self._jobs, self._results = self._desk.jobs, self._desk.results
 
     # -- jobs -------------------------------------------------------------------------------------
 
     def create(self, definition: Mapping[str, JSON]) -> JobRecord:
         """Make or change the job of a definition (docs/jobs.md). Raises UsageError (`bad_job`), NotFound for a machine or notebook."""
-        wanted = dict(definition)
-        notebook = wanted.get("notebook")
-        if isinstance(notebook, str) and notebook:
-            path = Path(notebook).expanduser().absolute()
-            if not path.is_file():
-                raise _no_notebook(path)
-            wanted["notebook"] = str(path)
-        machine = wanted.get("machine")
-        if isinstance(machine, str):
-            self._core.get(machine)
-        return self._jobs.apply(wanted)
+        return self._desk.create(definition)
 
     def list(self, *, after: str = "", limit: int = 50) -> JobRows:
         """Return jobs by name, those after `after`."""
@@ -103,20 +89,13 @@ class JobVerbs:
                     f"{what} is a job: it says itself where it runs", hint="change the job instead"
                 )
             return self._jobs.run(what, params)
-        path = Path(what).expanduser().absolute()
-        if not path.is_file():
-            raise _no_notebook(path)
-        self._core.get(on or LOCAL)
-        definition = {"name": name_of(path), "notebook": str(path), "overlap": "allow", **given}
-        return self._jobs.run_job(self._jobs.apply(definition), params)
+        return self._desk.run_notebook(Path(what).expanduser().absolute(), params, given)
 
     def typed(self, what: str, texts: Sequence[str]) -> dict[str, JSON]:
         """Return the values of `NAME=VALUE`, as the notebook declares them. Raises UsageError, NotFound."""
         spec = None if _is_path(what) else self._store.jobs.get(what).spec
         path = Path(str(spec["notebook"]) if spec else what).expanduser().absolute()
-        if not path.is_file():
-            raise _no_notebook(path)
-        declared = {each.name: each for each in find(parse(path.read_bytes(), path.name)) or ()}
+        declared = {each.name: each for each in find(self._desk.notebook(path)) or ()}
         found: dict[str, JSON] = {}
         for text in texts:
             name, given, value = text.partition("=")
@@ -131,6 +110,10 @@ class JobVerbs:
         """Return runs, of one job or of all, the newest first. Raises NotFound."""
         job_id = None if name is None else self._store.jobs.get(name).id
         return self._store.runs.page(job_id=job_id, before=before, limit=limit)
+
+    def told(self, runs: Sequence[RunRecord]) -> Sequence[dict[str, JSON]]:
+        """Return runs as they are listed, with the names of their jobs and machines."""
+        return self._desk.lists.runs_told(runs)
 
     def find(self, run_id: str) -> RunRecord:
         """Return a run. Raises NotFound."""
@@ -176,7 +159,7 @@ class JobVerbs:
     def serving(self) -> Iterator[Scheduler]:
         """Run a scheduler in this process meanwhile."""
         made = Scheduler(
-            self._store, self._home, self._core.link, self._snapshots, parse_host_specs
+            self._store, self._home, self._core.link, self._desk.snapshots, parse_host_specs
         )
         made.start()
         try:
@@ -186,42 +169,15 @@ class JobVerbs:
 
     def hand_over(self) -> bool:
         """Where runs wait or go on and no scheduler works, start one of its own that ends with them. Tells whether it was started."""
-        if scheduler.is_idle(self._store) or scheduler.is_served(self._store):
-            return False
-        scheduler.start_detached(self._home)
-        return True
+        return scheduler.hand_over(self._store, self._home)
 
     def is_idle(self) -> bool:
         """Tell whether no run waits or goes on."""
         return scheduler.is_idle(self._store)
 
 
-def job_to_dict(job: JobRecord, next_due_ms: int | None) -> dict[str, JSON]:
-    """Return a job as it is listed."""
-    return {
-        "name": job.name,
-        "id": job.id,
-        "rev": job.rev,
-        "paused": job.paused,
-        "next_due_ms": next_due_ms,
-        "definition": job.spec,
-    }
-
-
-def name_of(path: Path) -> str:
-    """Return the name of the job that stands for the runs of a notebook by hand."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:60] or "notebook"
-    return f"{stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-
-
 def _is_path(what: str) -> bool:
     return what.endswith(".ipynb") or "/" in what
-
-
-def _no_notebook(path: Path) -> NotFound:
-    return NotFound(
-        f"there is no notebook {path}", code="no_notebook", hint="give the path of an .ipynb file"
-    )
 
 
 __all__ = ["JobVerbs", "job_to_dict", "name_of", "run_to_dict"]

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import JSON, NotFound, UsageError
 from ..paths import unusable
 from ..store import Store
+from ..store.jobs_pages import About
 from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
 from ..store.jobs_results import Artifact, CellResult
 from .executor import Order
@@ -95,13 +96,44 @@ class Results:
         """Return all that is known of a run; of one that goes on, all so far. Makes its notebook and its page (`html`). Raises NotFound."""
         run = self._store.runs.get(run_id)
         attempts = self._store.runs.attempts(run_id)
-        notebook, made = self._made(run, attempts, page=page)
+        return self._told(run, attempts, *self._made(run, attempts, page=page))
+
+    def look(self, run_id: str) -> dict[str, JSON]:
+        """Return the same as `show`, and make nothing: paths are of what has been made. Raises NotFound."""
+        run = self._store.runs.get(run_id)
+        attempts = self._store.runs.attempts(run_id)
+        notebook = self._folder / run_id / f"{len(attempts)}.ipynb"
+        page = notebook.with_suffix(".html")
+        there = [path if run.ended_ms and path.exists() else None for path in (notebook, page)]
+        return self._told(run, attempts, *there)
+
+    def notebook(self, run_id: str) -> Path:
+        """Return the executed notebook of a run, made now where it goes on. Raises NotFound."""
+        run = self._store.runs.get(run_id)
+        notebook, _ = self._made(run, self._store.runs.attempts(run_id), page=False)
+        return _there(notebook, run_id)
+
+    def page(self, run_id: str) -> Path:
+        """Return the page of a run. Raises NotFound, UsageError (`no_nbconvert`)."""
+        run = self._store.runs.get(run_id)
+        attempts = self._store.runs.attempts(run_id)
+        notebook, _ = self._made(run, attempts, page=False)
+        return self._page(run, len(attempts), run.id, _there(notebook, run_id))
+
+    def _told(
+        self,
+        run: RunRecord,
+        attempts: list[AttemptRecord],
+        notebook: Path | None,
+        page: Path | None,
+    ) -> dict[str, JSON]:
         costs = [each.cost_micros for each in attempts if each.cost_micros is not None]
+        about = self._store.pages.about([run]).get((run.job_id, run.job_rev))
         return {
-            **run_to_dict(run),
+            **run_to_dict(run, about),
             "attempts": [_attempt(each) for each in attempts],
             "executed_notebook": None if notebook is None else str(notebook),
-            "html": None if made is None else str(made),
+            "html": None if page is None else str(page),
             "provenance": self._provenance(run, attempts),
             "cost": sum(costs) / 1e6 if costs else None,
             "cells": self._cells(run, attempts),
@@ -149,6 +181,16 @@ class Results:
         }
 
 
+def _there(path: Path | None, run_id: str) -> Path:
+    if path is None:
+        raise NotFound(
+            f"the run {run_id} has no notebook here",
+            code="no_results",
+            hint="it has one once it has begun, in the JUPYTER_CLOUDML_HOME of who runs it",
+        )
+    return path
+
+
 def cells_of(records: Iterable[Record]) -> list[CellResult]:
     """Return how far each cell has come, by the records of an attempt. Pure."""
     found: dict[int, CellResult] = {}
@@ -167,20 +209,34 @@ def cells_of(records: Iterable[Record]) -> list[CellResult]:
     return [found[index] for index in sorted(found)]
 
 
-def run_to_dict(run: RunRecord) -> dict[str, JSON]:
-    """Return a run as it is listed."""
+def run_to_dict(run: RunRecord, about: About | None = None) -> dict[str, JSON]:
+    """Return a run as it is listed; `about` says of which job it is and on which machine."""
     return {
         "run": run.id,
+        "id": run.id,
         "state": run.state,
         "reason": run.reason or None,
+        "job": None if about is None else about.job,
         "job_id": run.job_id,
+        "job_rev": run.job_rev,
+        "machine": None if about is None else about.machine,
+        "trigger": trigger_kind(run.trigger_id),
+        "parameters": dict(run.params),
+        "attempts": run.attempts,
         "due_ms": run.due_ms,
         "created_ms": run.created_ms,
         "started_ms": run.started_ms,
         "ended_ms": run.ended_ms,
         "retry_of": run.parent_run_id,
+        "parent_run_id": run.parent_run_id,
         "cancel_requested": run.cancel_requested and run.state not in FINAL,
     }
+
+
+def trigger_kind(trigger_id: str) -> str:
+    """Return what made a run: "now" of one that somebody asked for, else the kind of its trigger."""
+    owner, _, key = trigger_id.partition(":")
+    return owner if owner == "now" else key.partition("-")[0]
 
 
 def _attempt(found: AttemptRecord) -> Mapping[str, JSON]:

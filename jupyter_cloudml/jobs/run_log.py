@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..errors import UsageError
 from .records import START, Cursor, Record
 
 
@@ -72,3 +73,60 @@ class RunLog:
                     return
                 self._told += len(line)
                 yield from json.loads(line)["records"]
+
+    def page(self, offset: int, limit: int, most: int = 1 << 20) -> tuple[list[Record], int]:
+        """Return records from an offset of the file on, about `limit` of them or `most` bytes, and the offset behind them.
+
+        An offset is 0 or what was returned before; raises UsageError for another one. A record larger than `most` is told in short.
+        """
+        found: list[Record] = []
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return found, 0
+        with file:
+            file.seek(max(offset - 1, 0))
+            if offset > os.fstat(file.fileno()).st_size or (offset and file.read(1) != b"\n"):
+                raise UsageError(f"no record begins at {offset}", hint="begin at 0 again")
+            began = offset
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                offset += len(line)
+                records = json.loads(line)["records"]
+                found += records if len(line) <= most else [_shortened(r, most) for r in records]
+                if len(found) >= limit or offset - began >= most:
+                    break
+        return found, offset
+
+    def printed(self) -> Iterator[bytes]:
+        """Yield what the cells have printed, in UTF-8."""
+        for record in self.read():
+            text = printed(record)
+            if text:
+                yield text[1].encode(errors="replace")
+
+
+def printed(record: Record) -> tuple[str, str] | None:
+    """Return (stdout or stderr, text) of a record that shows something; None of the others. Pure."""
+    if record["record"] != "output":
+        return None
+    output = record["output"]
+    if output["output_type"] == "stream":
+        return str(output["name"]), str(output["text"])
+    if output["output_type"] == "error":
+        return "stderr", f"{output['ename']}: {output['evalue']}\n"
+    text = output.get("data", {}).get("text/plain", "")
+    return "stdout", (text if isinstance(text, str) else "".join(text)) + "\n"
+
+
+def _shortened(record: Record, most: int) -> Record:
+    """Return a record without its output where that is large; the notebook has it. Pure."""
+    size = len(json.dumps(record))
+    if size <= most:
+        return record
+    short = {name: value for name, value in record.items() if len(json.dumps(value)) <= 1000}
+    if "output" in record:
+        text = f"[an output of {size / 1e6:.0f} MB: it is in the notebook of the run]\n"
+        short["output"] = {"output_type": "stream", "name": "stderr", "text": text}
+    return {**short, "shortened": True}

@@ -74,6 +74,14 @@ def is_idle(store: Store) -> bool:
     return not store.runs.page(states=OPEN, limit=1)
 
 
+def hand_over(store: Store, home: Path) -> bool:
+    """Where runs wait or go on and no scheduler works, start one of its own that ends with them. Tells whether it was started."""
+    if is_idle(store) or is_served(store):
+        return False
+    start_detached(home)
+    return True
+
+
 def start_detached(home: Path) -> None:
     """Start a scheduler of its own that ends when no run waits or goes on; it outlives this process. Raises NoFolder."""
     log = home / "jobs" / LOG

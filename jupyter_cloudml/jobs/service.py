@@ -20,7 +20,7 @@ from jupyter_cloudml.store.jobs_results import Snapshot
 BACKFILL_LATER = 10  # runs of a backfill let those pass that are due now
 
 
-Take = Callable[[JobSpec, Mapping[str, JSON]], Snapshot]
+Take = Callable[[JobSpec, Mapping[str, JSON], "bytes | None"], Snapshot]
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,21 @@ class Jobs:
         return self.run_job(self._store.jobs.get(name), params, token=token)
 
     def run_job(
-        self, job: JobRecord, params: Mapping[str, JSON] | None = None, *, token: str | None = None
+        self,
+        job: JobRecord,
+        params: Mapping[str, JSON] | None = None,
+        *,
+        token: str | None = None,
+        content: bytes | None = None,
     ) -> RunRecord:
-        """Run a job now, as this record defines it. Raises as `run`, and what taking its snapshot does."""
+        """Run a job now, as this record defines it, or `content` in place of its notebook. Raises as `run`, and what taking its snapshot does."""
         given = dict(params or {})
         problems: Problems = []
         JOB.members["parameters"].kind.read(given, "parameters", problems)
         refuse(problems, "the run cannot be made", "bad_parameters")
-        taken = self._take(JobSpec.from_dict(dict(job.spec)), given) if self._take else None
+        taken = (
+            self._take(JobSpec.from_dict(dict(job.spec)), given, content) if self._take else None
+        )
         snapshot_id = taken.id if taken else None
         return self._submit(job, job.rev, given, token or secrets.token_hex(8), None, snapshot_id)
 

@@ -34,12 +34,14 @@ class Snapshots:
         self._store, self._home, self._send_code = store, home, send_code
         self._clock = clock or SystemClock()
 
-    def take(self, spec: JobSpec, params: Mapping[str, JSON]) -> Snapshot:
-        """Keep what a run of this job would have now, and send its code. Raises NotFound for a notebook that is not there, UsageError for one
+    def take(
+        self, spec: JobSpec, params: Mapping[str, JSON], content: bytes | None = None
+    ) -> Snapshot:
+        """Keep what a run of this job would have now, or `content` as its notebook, and send its code. Raises NotFound for a notebook that is not there, UsageError for one
         that cannot be run and for parameters that do not fit it, and what a sync raises.
         """
         path = Path(spec.notebook)
-        data = _read(path)
+        data = _read(path) if content is None else content
         notebook = parse(data, path.name)
         check(find(notebook), {**spec.parameters, **params}, path.name)
         without_outputs(notebook, path.name)

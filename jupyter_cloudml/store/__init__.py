@@ -9,6 +9,7 @@ from jupyter_cloudml.store.events import AuditRepository, EventRepository
 from jupyter_cloudml.store.jobs import JobRepository
 from jupyter_cloudml.store.jobs_claims import ClaimRepository
 from jupyter_cloudml.store.jobs_firing import FiringRepository
+from jupyter_cloudml.store.jobs_pages import PageRepository
 from jupyter_cloudml.store.jobs_results import ResultRepository
 from jupyter_cloudml.store.jobs_runs import RunRepository
 from jupyter_cloudml.store.jobs_servers import ServerRepository
@@ -27,6 +28,7 @@ class Store:
         self.jobs = JobRepository(database)
         self.firing = FiringRepository(database)
         self.runs = RunRepository(database)
+        self.pages = PageRepository(database)
         self.claims = ClaimRepository(database)
         self.results = ResultRepository(database)
         self.servers = ServerRepository(database)

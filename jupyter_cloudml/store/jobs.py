@@ -96,13 +96,15 @@ class JobRepository:
         return self._database.read(lambda connection: _get(connection, name))
 
     def page(
-        self, *, after: str = "", limit: int = 50, project: str | None = None
+        self, *, after: str = "", limit: int = 50, project: str | None = None, text: str = ""
     ) -> list[JobRecord]:
-        """Return jobs by name, those after `after`."""
+        """Return jobs by name, those after `after`; with `text`, those that have it in their name."""
         table = tables.job
         query = select(table).where(table.c.deleted_ms.is_(None), table.c.name > after)
         if project is not None:
             query = query.where(table.c.project == project)
+        if text:
+            query = query.where(table.c.name.icontains(text, autoescape=True))
         query = query.order_by(table.c.name).limit(limit)
         return [JobRecord.of(row) for row in self._rows(query)]
 

@@ -18,6 +18,8 @@ from jupyter_cloudml.environments.remembered import Remembered
 from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.events import Event
+from jupyter_cloudml.jobs import scheduler
+from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.machines.operations import Operations
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
@@ -29,6 +31,7 @@ from jupyter_cloudml_server.datasets import DatasetCalls
 from jupyter_cloudml_server.drift import DriftWatch
 from jupyter_cloudml_server.environments import EnvironmentCalls
 from jupyter_cloudml_server.gauges import GaugesCache
+from jupyter_cloudml_server.jobs import JobCalls
 from jupyter_cloudml_server.kernels import KernelCalls, Sessions
 from jupyter_cloudml_server.machines import MachineCalls
 from jupyter_cloudml_server.publisher import ExecutionNotifier, Publisher, call_soon
@@ -84,6 +87,15 @@ class Core:
             self._machines,
             self.operations,
             self._publisher.emit,
+            local=self._local,
+            remote=self._remote,
+        )
+        desk = Desk(self._store, self.home, self._machines.get, self.workspaces.send, clock=clock)
+        self.jobs = JobCalls(
+            self._store,
+            desk,
+            self._hand_over,
+            clock=clock,
             local=self._local,
             remote=self._remote,
         )
@@ -181,6 +193,10 @@ class Core:
             await self._local.run(self._answering.attend, machine)
         except CloudMLError as error:  # stopped or removed meanwhile
             _log.info("jupyter-cloudml: %s", error)
+
+    def _hand_over(self) -> None:
+        """Have somebody run what was asked for, where no scheduler works."""
+        scheduler.hand_over(self._store, self.home)
 
     def _publish_datasets(self, machine: str) -> None:
         """Tell that a machine's datasets have changed. On any thread."""

@@ -55,6 +55,10 @@ class WorkspaceCalls:
             ) from exc
         return cast("Workspaces", module.Workspaces(self._home, self._machines, self._changed))
 
+    def send(self, folder: Path, machine: str) -> object:
+        """Bring the code of a folder to a machine; takes its time. Raises as a sync."""
+        return self._workspaces.sync(folder, machine)
+
     async def status(self, folder: Path, machine: str) -> dict[str, JSON]:
         """Compare a folder with what a machine was sent; `operation` is that which works on it now. Asks no machine."""
         found = await self._local.run(self._status, folder, machine)

@@ -31,6 +31,16 @@ def implemented(handler: type[CloudMLHandler]) -> set[str]:
     return {verb for verb in VERBS if getattr(handler, verb) is not getattr(base, verb)}
 
 
+def spelled_out(path: str) -> list[str]:
+    """The paths of a pattern that names several actions."""
+    found = re.search(r"\(([a-z|]+)\)", path)
+    return (
+        [path]
+        if found is None
+        else [path.replace(found[0], action) for action in found[1].split("|")]
+    )
+
+
 def test_document_is_valid_openapi() -> None:
     validate(document())
 
@@ -42,11 +52,7 @@ def test_every_route_and_verb_is_documented_and_nothing_else() -> None:
         if handler is not UnknownPathHandler
         for verb in implemented(handler)
     }
-    served_actions = {
-        (path.replace("(start|stop|retry|check)", action), verb)
-        for path, verb in served
-        for action in ("start", "stop", "retry", "check")
-    }
+    served_actions = {(each, verb) for path, verb in served for each in spelled_out(path)}
     documented = {
         (re.sub(r"\{\w+\}", "{}", path), verb)
         for path, item in document()["paths"].items()

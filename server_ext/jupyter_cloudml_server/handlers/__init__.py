@@ -7,9 +7,11 @@ from jupyter_cloudml_server.handlers import (
     datasets,
     environments,
     executions,
+    jobs,
     kernels,
     machines,
     operations,
+    runs,
     status,
     workspaces,
 )
@@ -18,7 +20,7 @@ from jupyter_cloudml_server.handlers.base import CloudMLHandler
 ROOT = r"/cloudml/api/v1"
 _ONE = r"([^/]+)"  # decoded and checked by the handler
 
-# In the order in which they are tried: the fixed paths beside machines/{name} come before it.
+# In the order in which they are tried: the fixed paths beside machines/{name}, jobs/{name} and runs/{id} come before it.
 PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (r"/machines", machines.MachinesHandler),
     (r"/machines/suggestions", machines.SuggestionsHandler),
@@ -57,6 +59,22 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (r"/workspaces/clone", workspaces.CloneHandler),
     (r"/workspaces/refs", workspaces.RefsHandler),
     (r"/workspaces/settle", workspaces.SettleHandler),
+    (r"/jobs", jobs.JobsHandler),
+    (r"/jobs/schema", jobs.JobSchemaHandler),
+    (r"/jobs/preview", jobs.PreviewHandler),
+    (r"/jobs/parameters", jobs.ParametersHandler),
+    (rf"/jobs/{_ONE}", jobs.JobHandler),
+    (rf"/jobs/{_ONE}/(pause|resume)", jobs.JobPauseHandler),
+    (rf"/jobs/{_ONE}/run", jobs.JobRunHandler),
+    (rf"/jobs/{_ONE}/backfill", jobs.BackfillHandler),
+    (r"/runs", runs.RunsHandler),
+    (r"/runs/summary", runs.SummaryHandler),
+    (rf"/runs/{_ONE}", runs.RunHandler),
+    (rf"/runs/{_ONE}/(cancel|retry)", runs.RunActionHandler),
+    (rf"/runs/{_ONE}/records", runs.RecordsHandler),
+    (rf"/runs/{_ONE}/notebook", runs.NotebookHandler),
+    (rf"/runs/{_ONE}/html", runs.PageHandler),
+    (rf"/runs/{_ONE}/log", runs.LogHandler),
     (r"/status", status.StatusHandler),
     (r"/openapi.json", status.OpenAPIHandler),
     (r"(?:/.*)?", status.UnknownPathHandler),

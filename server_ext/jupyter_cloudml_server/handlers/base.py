@@ -53,6 +53,7 @@ class CloudMLHandler(APIHandler):
     """The base of all routes under cloudml/api/v1."""
 
     auth_resource: ClassVar[str] = "cloudml"
+    max_body: ClassVar[int] = MAX_BODY
 
     @property
     def core(self) -> Core:
@@ -86,8 +87,8 @@ class CloudMLHandler(APIHandler):
         length = self.request.headers.get("Content-Length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", length):
             raise Refused(400, "Content-Length is not a number.")
-        if int(length) > MAX_BODY:
-            raise _too_large()
+        if int(length) > self.max_body:
+            raise _too_large(self.max_body)
         media_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if self.request.method in ("POST", "PUT", "PATCH") and media_type != "application/json":
             raise Refused(
@@ -114,7 +115,7 @@ class CloudMLHandler(APIHandler):
 
     def data_received(self, chunk: bytes) -> None:
         """Keep the body up to one byte over the limit; a chunked one says its length only at its end."""
-        self._body += chunk[: MAX_BODY + 1 - len(self._body)]
+        self._body += chunk[: self.max_body + 1 - len(self._body)]
 
     def body(self, schema: str) -> dict[str, JSON]:
         """Return the JSON body, checked against a schema of the OpenAPI document."""
@@ -127,8 +128,8 @@ class CloudMLHandler(APIHandler):
 
     def _json(self) -> JSON:
         """Parse the body strictly: no NaN, no lone surrogates, no depth that overflows the parser's stack."""
-        if len(self._body) > MAX_BODY:
-            raise _too_large()
+        if len(self._body) > self.max_body:
+            raise _too_large(self.max_body)
         if not self._body.strip():
             return None
         try:
@@ -153,9 +154,14 @@ class CloudMLHandler(APIHandler):
 
     def since(self) -> int:
         """Return the sequence number that the client has, 0 when it has nothing."""
-        text = self.get_query_argument("since", "0")
-        if not re.fullmatch(r"[0-9]{1,16}", text) or int(text) > MAX_SEQUENCE:
-            raise UsageError("since must be a whole number, 0 or more.", field="since")
+        return self.number("since", 0)
+
+    def number(self, name: str, default: int, low: int = 0, high: int = MAX_SEQUENCE) -> int:
+        """Return a query parameter that is a whole number."""
+        text = self.get_query_argument(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,16}", text) or not low <= int(text) <= high:
+            most = "or more" if high == MAX_SEQUENCE else f"to {high}"
+            raise UsageError(f"{name} must be a whole number, {low} {most}.", field=name)
         return int(text)
 
     def flag(self, name: str) -> bool:
@@ -240,8 +246,8 @@ class CloudMLHandler(APIHandler):
         )
 
 
-def _too_large() -> Refused:
-    return Refused(413, f"The body is longer than {MAX_BODY >> 10} KB.", hint="Send less at once.")
+def _too_large(limit: int) -> Refused:
+    return Refused(413, f"The body is longer than {limit >> 10} KB.", hint="Send less at once.")
 
 
 def _not_json(constant: str) -> float:

@@ -19,13 +19,22 @@ MAX_COUNT = 1000
 class WorkspaceHandlerBase(CloudMLHandler):
     """A workspace is named by the path of a notebook or folder in it, under the server's root folder."""
 
-    def folder_of(self, path: str) -> Path:
-        """Return the folder that a path means. Raises UsageError for one that leaves the root folder, NotFound where nothing is."""
+    @property
+    def root_folder(self) -> Path:
+        """The root folder of the server."""
+        kernels: Any = self.kernel_manager
+        return Path(os.path.abspath(os.path.expanduser(kernels.root_dir)))
+
+    def place_of(self, path: str) -> Path:
+        """Return the place that a path means. Raises UsageError for one that leaves the root folder."""
         check("FolderPath", path, "path")
         if ".." in path.split("/"):
             raise UsageError("path is not in the folder of this server.", field="path")
-        kernels: Any = self.kernel_manager
-        found = Path(os.path.abspath(os.path.expanduser(kernels.root_dir)), path.strip("/"))
+        return self.root_folder / path.strip("/")
+
+    def folder_of(self, path: str) -> Path:
+        """Return the folder that a path means. Raises UsageError for one that leaves the root folder, NotFound where nothing is."""
+        found = self.place_of(path)
         if not os.path.exists(found):
             raise NotFound("There is no such notebook or folder.", hint="Save it first.")
         return found if found.is_dir() else found.parent

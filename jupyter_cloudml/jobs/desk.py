@@ -1,0 +1,125 @@
+"""Where people ask for jobs and runs: notebooks by their paths and machines are looked at before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..clock import Clock
+from ..errors import JSON, Conflict, NotFound
+from ..events import Event
+from ..machines.model import LOCAL
+from ..store import Store
+from ..store.jobs_records import JobRecord, RunRecord
+from .lists import Lists
+from .notebook import Notebook, parse
+from .parameters import find, language_of
+from .results import Results
+from .scheduler import runs_folder
+from .service import Jobs
+from .snapshots import SendCode, Snapshots
+
+
+class Desk:
+    """Jobs of one home folder. `known` raises where there is no machine of a name."""
+
+    def __init__(
+        self,
+        store: Store,
+        home: Path,
+        known: Callable[[str], object],
+        send_code: SendCode,
+        *,
+        clock: Clock | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._known = store, known
+        self.snapshots = Snapshots(store, home, send_code, clock)
+        self.jobs = Jobs(store, clock=clock, on_event=on_event, wake=wake, take=self.snapshots.take)
+        self.results = Results(store, runs_folder(home))
+        self.lists = Lists(store)
+
+    def create(self, definition: Mapping[str, JSON], folder: Path | None = None) -> JobRecord:
+        """Make or change the job of a definition (docs/jobs.md); a notebook without a whole path is in `folder`, or in this process's.
+
+        Raises UsageError (`bad_job`), NotFound for a machine or notebook.
+        """
+        wanted = dict(definition)
+        notebook = wanted.get("notebook")
+        if isinstance(notebook, str) and notebook and "\0" not in notebook:
+            path = Path(os.path.abspath((folder or Path.cwd()) / os.path.expanduser(notebook)))
+            if not os.path.isfile(path):
+                raise no_notebook(path)
+            wanted["notebook"] = str(path)
+        machine = wanted.get("machine")
+        if isinstance(machine, str):
+            self._known(machine)
+        return self.jobs.apply(wanted)
+
+    def run_notebook(
+        self,
+        path: Path,
+        params: Mapping[str, JSON],
+        given: Mapping[str, JSON] = {},
+        *,
+        name: str | None = None,
+        token: str | None = None,
+        content: bytes | None = None,
+    ) -> RunRecord:
+        """Run a notebook now, or `content` in its place. `given` may have machine, kernel and environment; `name` is that of the job.
+
+        Raises NotFound for a notebook or machine, UsageError for parameters that do not fit, Conflict where the name is another job's, and
+        what a sync raises.
+        """
+        if not os.path.isfile(path) and not (content is not None and os.path.isdir(path.parent)):
+            raise no_notebook(path)
+        self._known(str(given.get("machine") or LOCAL))
+        wanted = {"name": name or name_of(path), "notebook": str(path), "overlap": "allow", **given}
+        self._refuse_other(str(wanted["name"]), str(path))
+        return self.jobs.run_job(self.jobs.apply(wanted), params, token=token, content=content)
+
+    def parameters(self, path: Path) -> dict[str, JSON]:
+        """Return what a form asks for before a notebook is run. Raises NotFound, UsageError (`bad_notebook`)."""
+        notebook = self.notebook(path)
+        spec = notebook["metadata"].get("kernelspec")
+        return {
+            "parameters": [each.to_dict() for each in find(notebook) or ()],
+            "kernel": spec.get("name") if isinstance(spec, dict) else None,
+            "language": language_of(notebook),
+        }
+
+    def notebook(self, path: Path) -> Notebook:
+        """Return a notebook. Raises NotFound, UsageError (`bad_notebook`)."""
+        if not os.path.isfile(path):  # also of a name that is too long
+            raise no_notebook(path)
+        return parse(path.read_bytes(), path.name)
+
+    def _refuse_other(self, name: str, notebook: str) -> None:
+        """A run by hand changes the definition of its job: never that of a job which somebody has made."""
+        try:
+            found = self._store.jobs.get(name)
+        except NotFound:
+            return
+        if found.spec.get("triggers") or found.spec.get("notebook") != notebook:
+            raise Conflict(
+                f"{name} is a job of its own",
+                code="in_use",
+                hint="run that job, or give this run another name",
+            )
+
+
+def name_of(path: Path) -> str:
+    """Return the name of the job that stands for the runs of a notebook by hand."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:60] or "notebook"
+    return f"{stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def no_notebook(path: Path) -> NotFound:
+    """Return the error that names a notebook which is not there."""
+    return NotFound(
+        f"there is no notebook {path}", code="no_notebook", hint="give the path of an .ipynb file"
+    )

@@ -1,0 +1,88 @@
+"""Jobs and runs as lists show them: pages, a job with its history, and what goes on now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ..errors import JSON
+from ..store import Store
+from ..store.jobs_pages import Mark
+from ..store.jobs_records import JobRecord, RunRecord
+from .results import run_to_dict
+
+STRIP = 30  # runs of a job's history
+SHOWN = 50  # runs of each kind in a summary
+SOON = 5
+BAD_ENDS = ("failed", "timed_out")
+AT_WORK = ("claimed", "provisioning", "running", "lost")
+Json = dict[str, JSON]
+
+
+class Lists:
+    """What pages and the command line list of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def jobs(self, *, after: str = "", limit: int = 50, text: str = "") -> Json:
+        """Return jobs by name, those after `after` that have `text` in their name, and what to ask for next."""
+        found = self._store.jobs.page(after=after, limit=limit + 1, text=text)
+        shown = found[:limit]
+        more = shown[-1].name if len(found) > limit else None
+        return {"jobs": [*self.told(shown)], "next": more}
+
+    def job(self, name: str) -> Json:
+        """Return one job. Raises NotFound."""
+        return self.told([self._store.jobs.get(name)])[0]
+
+    def told(self, jobs: Sequence[JobRecord]) -> list[Json]:
+        """Return jobs with their next due time and their last runs."""
+        ids = [job.id for job in jobs]
+        due, strips = self._store.pages.due(ids), self._store.pages.strips(ids, STRIP)
+        return [job_to_dict(job, due.get(job.id), strips[job.id]) for job in jobs]
+
+    def runs(
+        self,
+        *,
+        job: str | None = None,
+        states: Sequence[str] = (),
+        before: str | None = None,
+        limit: int = 50,
+    ) -> Json:
+        """Return runs, the newest first, and what to ask for next. Raises NotFound for a job that is not there."""
+        job_id = None if job is None else self._store.jobs.get(job).id
+        found = self._store.runs.page(job_id=job_id, states=states, before=before, limit=limit + 1)
+        shown = found[:limit]
+        return {"runs": [*self.runs_told(shown)], "next": shown[-1].id if found[limit:] else None}
+
+    def runs_told(self, runs: Sequence[RunRecord]) -> list[Json]:
+        """Return runs with the names of their jobs and machines."""
+        about = self._store.pages.about(runs)
+        return [run_to_dict(run, about.get((run.job_id, run.job_rev))) for run in runs]
+
+    def summary(self, since_ms: int) -> Json:
+        """Return what goes on, what has failed since a time, what is due next, and how many runs are not over, by state."""
+        at_work = self._store.runs.page(states=AT_WORK, limit=SHOWN)
+        failed = self._store.runs.page(states=BAD_ENDS, limit=SHOWN)
+        lately = [run for run in failed if (run.ended_ms or 0) >= since_ms]
+        soon = self._store.pages.soonest(SOON)
+        return {
+            "running": [*self.runs_told(at_work)],
+            "failed_today": [*self.runs_told(lately)],
+            "next": [{"job": name, "due_ms": due_ms} for name, due_ms in soon],
+            "counts": dict(self._store.pages.open()),
+        }
+
+
+def job_to_dict(job: JobRecord, next_due_ms: int | None, strip: Sequence[Mark] = ()) -> Json:
+    """Return a job as it is listed."""
+    return {
+        "name": job.name,
+        "id": job.id,
+        "rev": job.rev,
+        "paused": job.paused,
+        "next_due_ms": next_due_ms,
+        "definition": dict(job.spec),
+        "strip": [asdict(mark) for mark in strip],
+    }

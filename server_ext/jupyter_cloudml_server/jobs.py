@@ -1,0 +1,221 @@
+"""Jobs and their runs, called from the event loop: everything blocking is done by threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from jupyter_cloudml.clock import Clock
+from jupyter_cloudml.errors import JSON, NotFound
+from jupyter_cloudml.jobs.desk import Desk
+from jupyter_cloudml.jobs.model import Trigger, schema
+from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs_records import RunRecord
+from jupyter_cloudml_server.calls import CallPool
+
+DAY_MS = 86_400_000
+Json = dict[str, JSON]
+
+
+class JobCalls:
+    """Every request about jobs and runs. `local` serves what the store and this computer know; `remote` what may send code to a machine.
+
+    `asked` is called after something was asked for that a scheduler has to do.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        desk: Desk,
+        asked: Callable[[], None],
+        *,
+        clock: Clock,
+        local: CallPool,
+        remote: CallPool,
+    ) -> None:
+        self._store, self._desk, self._asked, self._clock = store, desk, asked, clock
+        self._local, self._remote = local, remote
+        self._lists = desk.lists
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    async def all(self, after: str, limit: int, text: str) -> Json:
+        """Return a page of jobs."""
+        return await self._local.run(self._lists.jobs, after=after, limit=limit, text=text)
+
+    async def get(self, name: str) -> Json:
+        """Return one job. Raises NotFound."""
+        return await self._local.run(self._lists.job, name)
+
+    async def apply(self, definition: Mapping[str, JSON], folder: Path) -> tuple[Json, bool]:
+        """Make or change a job, and tell whether it is new; notebooks without a whole path are in `folder`. Raises UsageError, NotFound."""
+
+        def work() -> tuple[Json, bool]:
+            new = not self._is_there(str(definition.get("name")))
+            record = self._desk.create(definition, folder)
+            return self._lists.told([record])[0], new
+
+        return await self._local.run(work)
+
+    async def delete(self, name: str) -> None:
+        """Take a job out; its runs end. Raises NotFound."""
+        await self._local.run(self._desk.jobs.delete, name)
+
+    async def pause(self, name: str, paused: bool) -> Json:
+        """Have due times skipped, or not any more. Raises NotFound."""
+
+        def work() -> Json:
+            return self._lists.told([self._desk.jobs.pause(name, paused)])[0]
+
+        return await self._local.run(work)
+
+    async def preview(self, trigger: JSON, count: int) -> Json:
+        """Say in words when a trigger fires, and when next. Raises UsageError."""
+
+        def work() -> Json:
+            found = self._desk.jobs.preview(Trigger.from_dict(trigger), count)
+            return {"words": found.words, "next_ms": [*found.next_ms]}
+
+        return await self._local.run(work)
+
+    def schema(self) -> Json:
+        """Return the JSON schema of a definition."""
+        return schema()
+
+    async def parameters(self, notebook: Path) -> Json:
+        """Return what a notebook is to be given. Raises NotFound, UsageError."""
+        return await self._local.run(self._desk.parameters, notebook)
+
+    async def run(self, name: str, body: Mapping[str, JSON]) -> Json:
+        """Run a job now. Raises NotFound, UsageError, and what a sync raises."""
+
+        def work() -> Json:
+            run = self._desk.jobs.run(name, _parameters(body), token=_text(body, "token"))
+            self._asked()
+            return self._lists.runs_told([run])[0]
+
+        return await self._remote.run(work)
+
+    async def backfill(self, name: str, body: Mapping[str, JSON]) -> Json:
+        """Make the runs of a range. Raises NotFound, UsageError."""
+
+        def work() -> Json:
+            made = self._desk.jobs.backfill(
+                name,
+                cast(int, body["from_ms"]),
+                cast(int, body["until_ms"]),
+                trigger_key=_text(body, "trigger"),
+            )
+            self._asked()
+            return {"runs": [*self._lists.runs_told(made)]}
+
+        return await self._local.run(work)
+
+    # -- runs -------------------------------------------------------------------------------------
+
+    async def runs(
+        self, job: str | None, states: Sequence[str], before: str | None, limit: int
+    ) -> Json:
+        """Return a page of runs. Raises NotFound for the job."""
+        return await self._local.run(
+            self._lists.runs, job=job, states=states, before=before, limit=limit
+        )
+
+    async def summary(self, since_ms: int | None) -> Json:
+        """Return what goes on, what failed since a time (a day ago where none is given), and what is next."""
+        since = self._clock.now_ms() - DAY_MS if since_ms is None else since_ms
+        return await self._local.run(self._lists.summary, since)
+
+    async def run_notebook(
+        self, path: Path, body: Mapping[str, JSON], content: bytes | None
+    ) -> Json:
+        """Run a notebook now. Raises NotFound, UsageError, Conflict, and what a sync raises."""
+        names = ("machine", "environment", "kernel")
+        given = {name: body[name] for name in names if body.get(name) is not None}
+
+        def work() -> Json:
+            run = self._desk.run_notebook(
+                path,
+                _parameters(body),
+                given,
+                name=_text(body, "name"),
+                token=_text(body, "token"),
+                content=content,
+            )
+            self._asked()
+            return self._lists.runs_told([run])[0]
+
+        return await self._remote.run(work)
+
+    async def look(self, run_id: str) -> Json:
+        """Return all that is known of a run. Raises NotFound."""
+        return await self._local.run(self._desk.results.look, run_id)
+
+    async def cancel(self, run_id: str) -> Json:
+        """Have a run end. Raises NotFound."""
+        return await self._local.run(self._then_told, self._desk.jobs.cancel, run_id)
+
+    async def retry(self, run_id: str) -> Json:
+        """Run again what a run that is over ran. Raises NotFound, Conflict."""
+        return await self._local.run(self._then_told, self._desk.jobs.rerun, run_id)
+
+    async def records(self, run_id: str, attempt: int | None, offset: int, limit: int) -> Json:
+        """Return what an attempt (None: the last one) has said from an offset on. Raises NotFound, UsageError."""
+        return await self._local.run(self._records, run_id, attempt, offset, limit)
+
+    async def notebook(self, run_id: str) -> Path:
+        """Return the executed notebook, made now where the run goes on. Raises NotFound."""
+        return await self._local.run(self._desk.results.notebook, run_id)
+
+    async def page(self, run_id: str) -> Path:
+        """Return the page of a run. Raises NotFound, UsageError."""
+        return await self._local.run(self._desk.results.page, run_id)
+
+    async def read(self, read: Callable[[], bytes]) -> bytes:
+        """Read a piece of a file, or of what a run has printed, on a thread."""
+        return await self._local.run(read)
+
+    async def printed(self, run_id: str) -> Callable[[], bytes]:
+        """Return what gives, piece by piece, what the cells of a run have printed; b"" at its end. Raises NotFound."""
+
+        def work() -> Callable[[], bytes]:
+            self._store.runs.get(run_id)
+            attempts = self._store.runs.attempts(run_id)
+            pieces = self._desk.results.log_of(run_id, len(attempts)).printed()
+            return lambda: next(pieces, b"")
+
+        return await self._local.run(work)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            return self._store.jobs.get(name).name == name
+        except NotFound:
+            return False
+
+    def _then_told(self, act: Callable[[str], RunRecord], run_id: str) -> Json:
+        run = act(run_id)
+        self._asked()
+        return self._lists.runs_told([run])[0]
+
+    def _records(self, run_id: str, attempt: int | None, offset: int, limit: int) -> Json:
+        run = self._store.runs.get(run_id)  # read before the file: what it ended with is in there
+        last = len(self._store.runs.attempts(run_id))
+        n = last if attempt is None else attempt
+        found, after = self._desk.results.log_of(run_id, n).page(offset, limit)
+        over = not found and (run.ended_ms is not None or n < last)
+        return {
+            "records": cast(JSON, found),
+            "next": after,
+            "over": over,
+            "attempt": n,
+        }
+
+
+def _parameters(body: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    return cast("Mapping[str, JSON]", body.get("parameters") or {})
+
+
+def _text(body: Mapping[str, JSON], name: str) -> str | None:
+    found = body.get(name)
+    return found if isinstance(found, str) else None

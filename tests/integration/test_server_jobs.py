@@ -1,0 +1,153 @@
+"""Jobs over REST: defined, run, looked at while they go on, and kept by the server's own scheduler."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from liveserver import Reply, ThreadServer, places, thread_server, wait_for
+from runs import notebook
+
+RUN_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadServer]:
+    root = tmp_path_factory.mktemp("jobs")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in places(root).items():
+            patch.setenv(name, value)
+        with thread_server(root) as made:
+            yield made
+            made.operation(made.api("POST", "machines/local/stop"), 90)
+
+
+@pytest.fixture
+def name() -> str:
+    return f"job-{secrets.token_hex(4)}"
+
+
+def put(server: ThreadServer, name: str, *sources: str, **more: Any) -> Path:
+    """A notebook in the root folder of the server."""
+    path = Path(server.app.root_dir, f"{name}.ipynb")
+    path.write_text(json.dumps(notebook(*sources, **more)))
+    return path
+
+
+def ended(server: ThreadServer, run_id: str) -> Any:
+    def over() -> Any:
+        found = server.get(f"runs/{run_id}")
+        return found if found["ended_ms"] is not None else None
+
+    return wait_for(over, RUN_S, f"the end of run {run_id}")
+
+
+def made(reply: Reply, status: int = 201) -> Any:
+    assert reply.status == status, reply.body
+    return reply.json()
+
+
+def test_a_notebook_runs_and_all_of_it_is_shown(server: ThreadServer, name: str) -> None:
+    put(
+        server,
+        name,
+        "alpha: int = 1  # how much",
+        "print('alpha is', alpha)",
+        tags=[["parameters"]],
+    )
+    asked = server.get(f"jobs/parameters?path={name}.ipynb")
+    assert asked["language"] == "python" and asked["parameters"] == [
+        {"name": "alpha", "kind": "int", "default": 1, "optional": False, "help": "how much"}
+    ]
+    body = {"path": f"{name}.ipynb", "name": name, "parameters": {"alpha": 2}, "token": name}
+    wrong = server.api("POST", "runs", {**body, "parameters": {"beta": 1}})
+    assert (wrong.status, wrong.code) == (400, "bad_parameter")
+    assert server.get(f"runs?job={name}")["runs"] == [], "what is refused makes no run"
+
+    run = made(server.api("POST", "runs", body))
+    again = made(server.api("POST", "runs", body))
+    assert again["id"] == run["id"], "said twice with one token, it runs once"
+    assert (run["job"], run["machine"], run["trigger"]) == (name, "local", "now")
+    seen = ended(server, run["id"])
+    assert (seen["state"], seen["reason"]) == ("succeeded", None)
+    assert [cell["status"] for cell in seen["cells"]] == ["ok"] * 3
+
+    first = server.get(f"runs/{run['id']}/records?limit=1")
+    rest = server.get(f"runs/{run['id']}/records?limit=2000&since={first['next']}")
+    done = server.get(f"runs/{run['id']}/records?since={rest['next']}")
+    kinds = [record["record"] for record in [*first["records"], *rest["records"]]]
+    assert kinds[0] == "begun" and kinds[-1] == "ended"
+    assert (done["records"], done["over"], done["attempt"]) == ([], True, 1)
+    assert server.api("GET", f"runs/{run['id']}/records?since=7").status == 400
+
+    cells = server.api("GET", f"runs/{run['id']}/notebook").json()["cells"]
+    assert cells[2]["outputs"][0]["text"] == "alpha is 2\n"
+    assert server.api("GET", f"runs/{run['id']}/log").body == b"alpha is 2\n"
+    page = server.api("GET", f"runs/{run['id']}/html")
+    assert b"alpha is 2" in page.body and page.headers["Content-Security-Policy"] == "sandbox"
+    assert page.headers["Content-Disposition"].startswith("attachment")
+    assert server.get(f"runs/{run['id']}")["html"].endswith("/1.html")
+
+    cell = notebook("print('only this')")
+    other = made(
+        server.api("POST", "runs", {**body, "content": cell, "token": "b", "parameters": {}})
+    )
+    retried = made(server.api("POST", f"runs/{run['id']}/retry"), 200)
+    assert retried["parent_run_id"] == run["id"]
+    assert server.api("POST", f"runs/{retried['id']}/cancel").status == 200
+    assert ended(server, other["id"])["state"] == "succeeded"
+    assert server.api("GET", f"runs/{other['id']}/log").body == b"only this\n"
+    assert ended(server, retried["id"])["state"] in ("cancelled", "succeeded")
+    assert len(server.get(f"jobs/{name}")["strip"]) == 3
+
+
+def test_a_job_is_made_changed_paged_paused_filled_and_deleted(
+    server: ThreadServer, name: str
+) -> None:
+    put(server, name, "1")
+    definition = {"name": name, "notebook": f"{name}.ipynb", "triggers": [{"every": "1d"}]}
+    job = made(server.api("POST", "jobs", {"definition": definition}))
+    assert job["definition"]["notebook"] == str(Path(server.app.root_dir, f"{name}.ipynb"))
+    assert job["next_due_ms"] > job["next_due_ms"] - 86_400_000 > 0
+    same = made(server.api("POST", "jobs", {"definition": job["definition"]}), 200)
+    assert same["rev"] == 1
+    changed = {**definition, "priority": 5}
+    assert made(server.api("POST", "jobs", {"definition": changed}), 200)["rev"] == 2
+    bad = server.api("POST", "jobs", {"definition": {**definition, "overlap": "maybe"}})
+    assert bad.status == 400 and bad.json()["details"]["problems"][0]["field"] == "overlap"
+    assert server.api("POST", "runs", {"path": f"{name}.ipynb", "name": name}).status == 409
+
+    found = server.get(f"jobs?q={name.upper()}")
+    assert [each["name"] for each in found["jobs"]] == [name] and found["next"] is None
+    before = server.get(f"jobs?limit=1&after={name[:-1]}")
+    assert before["jobs"][0]["name"] == name
+    assert made(server.api("POST", f"jobs/{name}/pause"), 200)["paused"] is True
+    assert made(server.api("POST", f"jobs/{name}/resume"), 200)["paused"] is False
+
+    day = 86_400_000
+    filled = server.api("POST", f"jobs/{name}/backfill", {"from_ms": day, "until_ms": 3 * day})
+    assert [run["due_ms"] for run in made(filled)["runs"]] == [day, 2 * day, 3 * day]
+    page = server.get(f"runs?job={name}&limit=2")
+    rest = server.get(f"runs?job={name}&limit=2&before={page['next']}")
+    assert [run["due_ms"] for run in page["runs"] + rest["runs"]] == [3 * day, 2 * day, day]
+    assert server.api("GET", "runs?state=odd").status == 400
+    counts = server.get("runs/summary")
+    assert {"job": name, "due_ms": job["next_due_ms"]} in counts["next"]
+
+    assert server.api("DELETE", f"jobs/{name}").status == 204
+    assert server.api("GET", f"jobs/{name}").status == 404
+    for run in page["runs"] + rest["runs"]:
+        assert ended(server, run["id"])["state"] in ("cancelled", "succeeded")
+
+
+def test_a_trigger_is_told_in_words_or_refused_by_field(server: ThreadServer) -> None:
+    told = made(server.api("POST", "jobs/preview", {"trigger": {"cron": "30 2 * * *"}}), 200)
+    assert "2:30" in told["words"] and len(told["next_ms"]) == 5
+    for trigger in ({"cron": "61 * * * *"}, {"cron": "0 0 31 2 *"}, {"tz": "Mars/North"}, {}):
+        refused = server.api("POST", "jobs/preview", {"trigger": trigger})
+        assert refused.code == "bad_trigger" and refused.json()["details"]["problems"]
+    assert server.get("jobs/schema")["properties"]["triggers"]
