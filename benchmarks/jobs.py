@@ -20,10 +20,12 @@ from sqlalchemy import Connection, insert
 from benchmarks.figures import Figure, Row, percentile
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.jobs.definitions import definition
-from jupyter_cloudml.jobs.engine import Engine, Settings
+from jupyter_cloudml.jobs.engine import Engine
 from jupyter_cloudml.jobs.executor import Exit, Observation, Order, Phase
-from jupyter_cloudml.jobs.model import JobSpec, Trigger
+from jupyter_cloudml.jobs.model import JobSpec
 from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.jobs.settings import Settings
+from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store import Store, tables
 
 OURS = "ours"

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -189,4 +190,15 @@ def json_option(command: Any) -> Any:
     """Add `--json` to a command."""
     return click.option("as_json", "--json", is_flag=True, help="Write JSON, for programs.")(
         command
+    )
+
+
+def moment(at_ms: JSON) -> str:
+    """Return a time (UTC ms) as this computer's clock shows it; nothing for none."""
+    if not isinstance(at_ms, int):
+        return ""
+    return (
+        datetime.fromtimestamp(at_ms / 1000, timezone.utc)
+        .astimezone()
+        .strftime("%Y-%m-%d %H:%M:%S")
     )

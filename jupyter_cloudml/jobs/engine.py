@@ -14,47 +14,28 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from jupyter_cloudml.clock import Clock, SystemClock
-from jupyter_cloudml.errors import JSON, CloudMLError
+from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
-from jupyter_cloudml.jobs import crash, definitions
+from jupyter_cloudml.jobs import crash
+from jupyter_cloudml.jobs.due import DueTimes
 from jupyter_cloudml.jobs.executor import Executor, Observation, Phase
 from jupyter_cloudml.jobs.heartbeat import Heartbeat
 from jupyter_cloudml.jobs.held import Held, Stage
 from jupyter_cloudml.jobs.presence import Presence, own_boot_id
+from jupyter_cloudml.jobs.settings import Settings
 from jupyter_cloudml.jobs.verdict import TIMEOUT
 from jupyter_cloudml.jobs.workers import Workers
 from jupyter_cloudml.store import Store, StoreError
 from jupyter_cloudml.store.jobs_claims import Claiming
-from jupyter_cloudml.store.jobs_firing import Firing
-from jupyter_cloudml.store.jobs_records import FINAL, JobRecord, RunRecord, TriggerRecord
+from jupyter_cloudml.store.jobs_records import FINAL, RunRecord
 from jupyter_cloudml.store.jobs_servers import ServerRecord
 
 log = logging.getLogger(__name__)
 
 _BATCH = 50  # so many rows are changed in one transaction: nobody waits long for its locks
 _CLAIM_AGAIN_S = 0.02
-_JUMP_MS = 5_000  # the clock was set: it went on so much more, or less, than time did
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the scheduler works; all times in seconds.
-
-    A server that was not heard of for `lease_s` counts as dead. `capacity` runs at most are owned by one server, `workers` of them are
-    started, settled or ended at once.
-    """
-
-    lease_s: float = 30.0
-    heartbeat_s: float = 10.0
-    poll_s: float = 1.0
-    lost_s: float = 60.0
-    end_again_s: float = 10.0
-    settle_again_s: float = 5.0
-    capacity: int = 1000
-    workers: int = 8
 
 
 class Engine:
@@ -75,7 +56,8 @@ class Engine:
         self._store, self._executor, self._on_event = store, executor, on_event
         self._clock = clock or SystemClock()
         self._settings = settings or Settings()
-        self._clocks = (self._clock.now_ms(), self._clock.monotonic())
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._due = DueTimes(store, self._clock, self._tell, self._stopping.is_set)
         self._presence = Presence(self.id, self._settings.lease_s)
         row = ServerRecord(self.id, socket.gethostname(), os.getpid(), own_boot_id(), 0, version)
         self._heartbeat = Heartbeat(
@@ -84,7 +66,7 @@ class Engine:
             self._clock,
             lease_s=self._settings.lease_s,
             every_s=self._settings.heartbeat_s,
-            looked_at=lambda: self._clocks[1],
+            looked_at=lambda: self._due.looked_at,
         )
         self._workers = Workers(
             executor,
@@ -93,7 +75,6 @@ class Engine:
             wake=self.wake,
         )
         self._held: dict[str, Held] = {}
-        self._wake, self._stopping = threading.Event(), threading.Event()
         self._minded_at: float | None = None
         self._soon = self._settings.poll_s
         self._thread: threading.Thread | None = None
@@ -147,12 +128,12 @@ class Engine:
     def tick(self) -> float:
         """Do all that there is to do now; return after how many seconds to look again, unless woken. Raises StoreError."""
         self._soon = self._settings.poll_s
-        self._mind_the_clock()
+        self._due.mind_the_clock()
         self._mind_the_servers()
         now = self._clock.now_ms()
         look = self._store.claims.look(self.id, now)
         if look.due:
-            self._fire(now)
+            self._due.fire(now)
         if look.ripe:
             self._tell(self._store.claims.ripen(now))
         for run_id in look.to_cancel:
@@ -173,21 +154,6 @@ class Engine:
         now = self._clock.now_ms()
         waits += [(time - now) / 1000 for time in (due_ms, ripe_ms) if time is not None]
         return max(0.0, min(waits))
-
-    def _mind_the_clock(self) -> None:
-        """Where the clock was set back, have triggers wait for it no longer than they have to."""
-        now, at = self._clock.now_ms(), self._clock.monotonic()
-        jumped = (now - self._clocks[0]) - (at - self._clocks[1]) * 1000
-        if jumped < -_JUMP_MS:
-            changed = self._store.firing.recompute(
-                now, lambda trigger: definitions.next_due(trigger, now)
-            )
-            log.warning(
-                "the clock was set back by %.0f s; %d triggers are due sooner",
-                -jumped / 1000,
-                changed,
-            )
-        self._clocks = (now, at)
 
     def _mind_the_servers(self) -> None:
         """Learn what this server still owns, and take over from those that do not live."""
@@ -225,15 +191,7 @@ class Engine:
     def _room(self) -> int:
         return max(0, self._settings.capacity - len(self._held))
 
-    # --- making and claiming runs ---
-
-    def _fire(self, now: int) -> None:
-        while not self._stopping.is_set():
-            count, told = self._store.firing.fire(now, _decide, _BATCH)
-            crash.point("fired")
-            self._tell(told)
-            if count < _BATCH:
-                return
+    # --- claiming runs ---
 
     def _claim(self) -> None:
         while (
@@ -354,21 +312,6 @@ class Engine:
                 Exception
             ):  # whoever listens must not stop the scheduler; the event is in the store
                 log.exception("an event could not be told")
-
-
-def _decide(trigger: TriggerRecord, job: JobRecord, now_ms: int) -> Firing:
-    """Decide about a due trigger, within the transaction; one that cannot be read any more is recorded and rests."""
-    crash.point("firing")
-    try:
-        return definitions.decide(trigger, job, now_ms)
-    except (
-        CloudMLError,
-        ArithmeticError,
-        ValueError,
-        OSError,
-    ) as exc:  # such as a time zone that is not known here
-        log.error("the trigger %s of the job %s cannot be used: %s", trigger.id, job.name, exc)
-        return definitions.unusable(trigger, now_ms, exc)
 
 
 def _name(run: RunRecord, n: int) -> dict[str, JSON]:

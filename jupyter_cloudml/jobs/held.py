@@ -7,7 +7,7 @@ from enum import Enum
 
 from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.jobs.executor import NotStarted, Observation, Order, Phase
-from jupyter_cloudml.jobs.model import RetryPolicy
+from jupyter_cloudml.jobs.retries import RetryPolicy
 from jupyter_cloudml.jobs.states import State
 from jupyter_cloudml.jobs.verdict import TIMEOUT, Seen, Verdict, is_late, of_failed_start, of_look
 from jupyter_cloudml.store.jobs_claims import Move

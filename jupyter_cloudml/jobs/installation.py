@@ -19,7 +19,19 @@ from ..link.link import Link
 from ..machines.model import LOCAL
 
 PUT_S = 60.0
-MODULES = ("__init__", "records", "limits", "kernel", "execution", "main")
+MODULES = (
+    "__init__",
+    "records",
+    "limits",
+    "kernel",
+    "execution",
+    "ends",
+    "spec",
+    "starting",
+    "run",
+    "warm",
+    "main",
+)
 START = "import sys\nfrom runner.main import main\nsys.exit(main(sys.argv[1:]))\n"
 # Whole or not at all: a folder beside its place, compiled, renamed. One that is there stays.
 PUT = """\

@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs import cron
-from jupyter_cloudml.jobs.model import Trigger
+from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
 
 LATE_MS = 60_000  # a due time is on time until then

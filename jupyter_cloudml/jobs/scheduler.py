@@ -15,10 +15,11 @@ from ..errors import NoFolder
 from ..link.link import Link
 from ..store import Store
 from .compose import Composer, ReadSpecs
-from .engine import Engine, Settings
+from .engine import Engine
 from .machine_executor import MachineExecutor
 from .presence import Presence
 from .results import Results
+from .settings import Settings
 from .snapshots import Snapshots
 from .states import State
 

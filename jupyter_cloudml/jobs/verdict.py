@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jupyter_cloudml.jobs.executor import Exit, NotStarted, Observation, Phase
-from jupyter_cloudml.jobs.model import RetryPolicy
+from jupyter_cloudml.jobs.retries import RetryPolicy
 from jupyter_cloudml.jobs.states import State
 
 TIMEOUT = "timeout"  # the reason of a run that is being ended because it took too long

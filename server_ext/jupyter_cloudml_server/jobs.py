@@ -9,7 +9,8 @@ from typing import cast
 from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.errors import JSON, NotFound
 from jupyter_cloudml.jobs.desk import Desk
-from jupyter_cloudml.jobs.model import Trigger, schema
+from jupyter_cloudml.jobs.model import schema
+from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_records import RunRecord
 from jupyter_cloudml_server.calls import CallPool

@@ -17,12 +17,14 @@ from databases import empty, hurry
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, LinkDown, NotFound, UsageError
-from jupyter_cloudml.jobs.engine import Engine, Settings
+from jupyter_cloudml.jobs.engine import Engine
 from jupyter_cloudml.jobs.executor import Exit, NotStarted, Observation, Order, Phase
-from jupyter_cloudml.jobs.model import RetryPolicy, Trigger
 from jupyter_cloudml.jobs.presence import Presence, own_boot_id
+from jupyter_cloudml.jobs.retries import RetryPolicy
 from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.jobs.settings import Settings
 from jupyter_cloudml.jobs.states import State, may_follow
+from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.jobs.verdict import Seen, of_end, of_failed_start
 from jupyter_cloudml.store import Store, tables
 from jupyter_cloudml.store.jobs_records import RunRecord

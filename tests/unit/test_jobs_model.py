@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs import model
-from jupyter_cloudml.jobs.model import JobSpec, RetryPolicy, Trigger, circle, refuse_circle
+from jupyter_cloudml.jobs.circles import circle, refuse_circle
+from jupyter_cloudml.jobs.model import JobSpec
+from jupyter_cloudml.jobs.retries import RETRY, RetryPolicy
 from jupyter_cloudml.jobs.states import FOLLOWS, State, may_follow
+from jupyter_cloudml.jobs.triggers import TRIGGER, Trigger
 
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",
@@ -163,9 +166,9 @@ class TestSchema:
         for name, member in model.JOB.members.items():
             if isinstance(member.default, str | int | bool):
                 assert getattr(bare, name) == member.default, name
-        for name, member in model.RETRY.members.items():
+        for name, member in RETRY.members.items():
             assert getattr(RetryPolicy(), name) in (member.default, ())
-        assert Trigger().tz == model.TRIGGER.members["tz"].default
+        assert Trigger().tz == TRIGGER.members["tz"].default
 
 
 def test_the_same_trigger_has_the_same_key_and_another_one_another() -> None:

@@ -1,0 +1,137 @@
+"""`jupyter cloudml job create|pause|resume|backfill`: jobs and when they run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jupyter_cloudml.cli import render
+from jupyter_cloudml.client import Client
+from jupyter_cloudml.client.jobs import job_to_dict
+from jupyter_cloudml.errors import UsageError
+from jupyter_cloudml.jobs.triggers import moment
+
+
+@click.command()
+@click.argument("name")
+@click.argument("notebook", type=click.Path(path_type=Path), required=False)
+@click.option("-f", "file", type=click.Path(exists=True, dir_okay=False), help="A JSON definition.")
+@click.option("--on", metavar="NAME", help="The machine.")
+@click.option("-p", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
+@click.option("--kernel", metavar="NAME", help="The machine's kernelspec, not the notebook's.")
+@click.option("--env", "environment", metavar="NAME", help="An environment of the machine.")
+@click.option("--cron", help="Run at the times of this cron expression.")
+@click.option("--every", metavar="TIME", help="Run every 90s, 15m, 2h, 1d.")
+@click.option("--at", metavar="DATE", help="Run once, as 2026-12-01T09:00.")
+@click.option("--after", metavar="JOB", help="Run after each success of this job.")
+@click.option("--tz", metavar="ZONE", help="The time zone of --cron and --at; UTC if left out.")
+@click.option(
+    "--timeout", "timeout_s", type=int, metavar="SECONDS", help="End a run after so long."
+)
+@click.option("--retries", type=int, metavar="N", help="So many more attempts after a failure.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME=REF",
+    help="Set a variable from env:NAME, keyring:SERVICE/NAME or file:PATH when a run starts.",
+)
+@render.json_option
+def create(
+    name: str,
+    notebook: Path | None,
+    file: str | None,
+    params: tuple[str, ...],
+    secrets: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make the job NAME that runs NOTEBOOK, or change it; it keeps its runs."""
+    with Client() as client:
+        definition = _read(Path(file)) if file else {}
+        definition |= {"name": name}
+        if notebook is not None:
+            definition["notebook"] = str(notebook)
+        if params and notebook is not None:
+            definition["parameters"] = client.jobs.typed(str(notebook.absolute()), params)
+        if secrets:
+            definition["secrets"] = dict(_pair(text) for text in secrets)
+        made = client.jobs.create(_defined(definition, options))
+        due = client.jobs.next_due_ms(made)
+    if as_json:
+        render.show_json(job_to_dict(made, due))
+        return
+    click.echo(
+        f"{made.name}, revision {made.rev}" + (f", next {render.moment(due)}" if due else "")
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise UsageError(f"{file} cannot be read: {exc}", hint="give a JSON object") from exc
+    if not isinstance(found, dict):
+        raise UsageError(f"{file} is no definition of a job", hint="give a JSON object")
+    return found
+
+
+def _defined(definition: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the definition with what the options say."""
+    names = {"on": "machine", "kernel": "kernel", "environment": "environment"}
+    for option, field in {**names, "timeout_s": "timeout_s"}.items():
+        if options[option] is not None:
+            definition[field] = options[option]
+    if options["retries"] is not None:
+        definition["retry"] = {"count": options["retries"]}
+    kinds = [kind for kind in ("cron", "every", "at", "after") if options[kind] is not None]
+    zoned = {"tz": options["tz"]} if options["tz"] is not None else {}
+    triggers = [
+        {kind: options[kind], **(zoned if kind in ("cron", "at") else {})} for kind in kinds
+    ]
+    if triggers:
+        definition["triggers"] = triggers
+    return definition
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+@click.command()
+@click.argument("name", metavar="JOB")
+def pause(name: str) -> None:
+    """Skip the due times of a job from now on; each is a row that says so."""
+    with Client() as client:
+        client.jobs.pause(name)
+
+
+@click.command()
+@click.argument("name", metavar="JOB")
+def resume(name: str) -> None:
+    """Have a job run at its due times again."""
+    with Client() as client:
+        client.jobs.resume(name)
+
+
+@click.command()
+@click.argument("name", metavar="JOB")
+@click.option("--from", "first", required=True, metavar="DATE", help="As 2026-12-01T09:00.")
+@click.option("--until", "last", required=True, metavar="DATE", help="As 2026-12-01T09:00.")
+@click.option("--tz", default="UTC", show_default=True, metavar="ZONE", help="Their time zone.")
+@render.json_option
+def backfill(name: str, first: str, last: str, tz: str, as_json: bool) -> None:
+    """Run a job for each due time of a range; a time that had its run already gets no second one."""
+    with Client() as client:
+        found = client.jobs.backfill(name, moment(first, tz), moment(last, tz))
+        told = [*client.jobs.told(found)]
+        client.jobs.hand_over()
+    if as_json:
+        render.show_json({"runs": told})
+    else:
+        click.echo(f"{len(found)} runs")

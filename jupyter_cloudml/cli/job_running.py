@@ -1,0 +1,149 @@
+"""`jupyter cloudml job run|logs|cancel|retry`: runs, and waiting for them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import AbstractContextManager, nullcontext
+
+import click
+
+from jupyter_cloudml.cli import DONE, FAILED, INTERRUPTED, render
+from jupyter_cloudml.cli.interrupt import cancellable
+from jupyter_cloudml.client import Client
+from jupyter_cloudml.jobs.records import Record
+from jupyter_cloudml.jobs.run_log import printed
+from jupyter_cloudml.store.jobs_records import RunRecord
+
+RUN = click.argument("run_id", metavar="RUN")
+FOLLOW = click.option("--follow", is_flag=True, help="Show what it prints until it is over.")
+
+
+@click.command()
+@click.argument("what", metavar="NOTEBOOK|JOB")
+@click.option("--on", metavar="NAME", help="The machine; this computer where it is left out.")
+@click.option("-p", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
+@click.option("--kernel", metavar="NAME", help="The machine's kernelspec, not the notebook's.")
+@click.option("--env", "environment", metavar="NAME", help="An environment of the machine.")
+@click.option("--wait", is_flag=True, help="Wait until it is over; the exit status says how.")
+@FOLLOW
+@render.json_option
+def run(
+    what: str,
+    on: str | None,
+    params: tuple[str, ...],
+    kernel: str | None,
+    environment: str | None,
+    wait: bool,
+    follow: bool,
+    as_json: bool,
+) -> int:
+    """Run NOTEBOOK (a path with .ipynb or /) on a machine, or a job that was created.
+
+    The notebook is kept as it is now, and that is what runs. With --wait or --follow the exit status is 0 where the run has succeeded, else 1;
+    Ctrl-C stops waiting, and the run goes on. Without, the run is left to a scheduler; where none works, one is started that ends with the runs.
+    """
+    with Client() as client, cancellable() as stopped:
+        jobs = client.jobs
+        typed = jobs.typed(what, params)
+        made = jobs.run(what, on=on, params=typed, kernel=kernel, environment=environment)
+        if wait or follow:
+            if not as_json:
+                render.say(f"run {made.id}")
+            with jobs.serving():
+                made = _watch(client, made, stopped, follow, as_json)
+        if jobs.hand_over():
+            render.say("a scheduler was started; it ends with the runs")
+    return _told(made, wait or follow, as_json)
+
+
+def _watch(
+    client: Client, made: RunRecord, stopped: threading.Event, follow: bool, as_json: bool
+) -> RunRecord:
+    told = made.reason
+
+    def look() -> bool:
+        nonlocal told
+        now = client.jobs.find(made.id)
+        if now.reason != told and now.ended_ms is None:
+            told = now.reason
+            if told:
+                render.say(f"{now.state}: {told}")
+        return stopped.is_set()
+
+    if follow:
+        for record in client.jobs.records(made.id, look):
+            show_record(record, err=as_json)
+    return client.jobs.wait(made.id, look)
+
+
+def _told(made: RunRecord, waited: bool, as_json: bool) -> int:
+    if as_json:
+        render.show_json({"run": made.id, "state": made.state})
+    elif not waited:
+        click.echo(made.id)
+    if not waited:
+        return DONE
+    if made.ended_ms is None:
+        render.say(f"the run goes on: `jupyter cloudml job cancel {made.id}` ends it")
+        return INTERRUPTED
+    if not as_json:
+        render.say(f"{made.state}{f': {made.reason}' if made.reason else ''}")
+    return DONE if made.state == "succeeded" else FAILED
+
+
+@click.command()
+@RUN
+@FOLLOW
+def logs(run_id: str, follow: bool) -> None:
+    """Show what the cells of a run print."""
+    with Client() as client, cancellable() as stopped:
+        for record in client.jobs.records(run_id, stopped.is_set, follow=follow):
+            show_record(record)
+
+
+@click.command()
+@RUN
+@click.option("--wait", is_flag=True, help="Wait until it has ended.")
+@render.json_option
+def cancel(run_id: str, wait: bool, as_json: bool) -> int:
+    """End a run. Its state is cancelled once its process is confirmed dead."""
+    with Client() as client, cancellable() as stopped:
+        found = client.jobs.cancel(run_id)
+        serving: AbstractContextManager[object] = client.jobs.serving() if wait else nullcontext()
+        with serving:
+            if wait:
+                found = client.jobs.wait(run_id, stopped.is_set)
+        client.jobs.hand_over()
+    if as_json:
+        render.show_json({"run": found.id, "state": found.state})
+    else:
+        click.echo(found.state if found.ended_ms else "it is asked to end")
+    return DONE if found.ended_ms or not wait else INTERRUPTED
+
+
+@click.command()
+@RUN
+@click.option("--wait", is_flag=True, help="Wait until it is over; the exit status says how.")
+@FOLLOW
+@render.json_option
+def retry(run_id: str, wait: bool, follow: bool, as_json: bool) -> int:
+    """Run again what a run that is over ran: the same notebook and parameters, from its first cell."""
+    with Client() as client, cancellable() as stopped:
+        made = client.jobs.retry(run_id)
+        if wait or follow:
+            with client.jobs.serving():
+                made = _watch(client, made, stopped, follow, as_json)
+        client.jobs.hand_over()
+    return _told(made, wait or follow, as_json)
+
+
+def show_record(record: Record, err: bool = False) -> None:
+    """Write what a cell prints; on standard error, what it is of."""
+    kind = record["record"]
+    if kind == "cell" and record["state"] == "started":
+        render.say(f"-- cell {record['index'] + 1}")
+    shown = printed(record)
+    if shown is not None:
+        click.echo(shown[1], nl=False, err=err or shown[0] == "stderr")
+    sys.stdout.flush()
