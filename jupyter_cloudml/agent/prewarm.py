@@ -6,6 +6,7 @@ A kernel waits with nothing executed, a command with its standard input unread.
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from . import importable
@@ -22,6 +23,11 @@ JSON = dict[str, Any]
 # Only for kernels that understand Python: what the waiting kernel has to be told about the notebook that takes it.
 MOVE_IN = "import os as _o\n_o.chdir({cwd!r})\n_o.environ.update({env!r})\ndel _o\n"
 MAX_LEARNT = 3  # kinds; each kernel that waits has its memory
+MAX_HELD = 4  # kinds that clients want for a time, the newest
+MAX_OFFERED = 4  # processes that wait for more; each has the memory of what it ran
+GRACE_S = 5.0
+MARGIN_MS = 3000  # one that is about to end is given nothing more
+UNWANTED_S = 120.0  # from an agent's start: what waits for an earlier one and is not asked for again ends
 NEVER = {MARK, ASKED_AT, "JPY_PARENT_PID"}
 
 
@@ -33,6 +39,8 @@ class Prewarm:
         self.wanted: dict[str, JSON] = {}  # key -> {argv, env, count, kind}
         self.others = 0  # how many of any other kind, once one of it was started
         self._learnt: list[str] = []  # those kinds, the one started last at the end
+        self._held: dict[str, dict[str, float]] = {}  # key -> who wants it, and until when
+        agent.loop.after(UNWANTED_S, self._end_unwanted)
 
     def configure(
         self,
@@ -42,8 +50,17 @@ class Prewarm:
         count: int = 1,
         others: int | None = None,
         kind: str = "kernel",
+        who: str | None = None,
+        for_s: float = 0.0,
     ) -> JSON:
-        """Keep ``count`` processes of this key ready; 0 ends those that wait. ``others`` is for each other kind of kernel, from its next start on."""
+        """Keep ``count`` processes of this key ready; 0 ends those that wait. ``others`` is for each other kind of kernel, from its next start on.
+
+        Wanted by ``who`` it is kept for ``for_s`` seconds, unless that is said again; it ends once nobody wants it any more.
+        """
+        if who is not None and not self._hold(key, who, float(for_s) if int(count) else 0.0):
+            return {"key": key, "waiting": len(self._waiting(key)), "count": 0}
+        if who is not None and not int(count):  # somebody else wants it still
+            return {"key": key, "waiting": len(self._waiting(key)), "count": self._count(key)}
         if not 0 <= int(count) <= 4 or not 0 <= int(others or 0) <= 4:
             raise ValueError("count has to be 0 to 4")
         if count and not argv:
@@ -60,6 +77,61 @@ class Prewarm:
             self._forget_kinds(MAX_LEARNT if others else 0)
         self.agent.loop.after(0, self.refill)
         return {"key": key, "waiting": len(self._waiting(key)), "count": int(count)}
+
+    def _hold(self, key: str, who: str, for_s: float) -> bool:
+        """Note for how long somebody wants a key; whether anybody does."""
+        holders = self._held.pop(key, {})
+        holders.pop(who, None)
+        if for_s > 0:
+            holders[who] = time.monotonic() + for_s
+            self.agent.loop.after(for_s + 0.1, self._end_held)
+        self._held[key] = holders
+        if not holders:
+            self._drop(key)
+        for old in list(self._held)[:-MAX_HELD]:
+            self._drop(old)
+        return bool(holders)
+
+    def _count(self, key: str) -> int:
+        return int(self.wanted.get(key, {}).get("count", 0))
+
+    def _end_held(self) -> None:
+        now = time.monotonic()
+        for key, holders in list(self._held.items()):
+            left = {who: until for who, until in holders.items() if until > now}
+            self._held[key] = left
+            if not left:
+                self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        self._held.pop(key, None)
+        self.wanted.pop(key, None)
+        for owned in self._waiting(key):
+            owned.stop(0)
+
+    def _end_unwanted(self) -> None:
+        for owned in list(self.agent.owned.values()):
+            spec = owned.process.spec
+            key = spec.get("warm")
+            if key and isinstance(owned.end, Command) and key not in self.wanted:
+                if not spec.get("until_ms"):
+                    owned.stop(0)
+
+    def offer(self, id: str, key: str, for_s: float) -> JSON:
+        """Let a later start of this key take over a command that runs: it has said that it waits for more. At most MAX_OFFERED do; the oldest end."""
+        owned = self.agent.find(id)
+        if not isinstance(owned.end, Command) or owned.process.ending:
+            raise ValueError(f"process {id} takes nothing more")
+        until = now_ms() + int(1000 * float(for_s))
+        base = [owned.journal.seq, owned.end.received]
+        owned.process.spec.update(until_ms=until, base=base)
+        self._mark(owned, key)
+        offered = [o for o in self.agent.owned.values() if _is_offered(o) and not o.process.ending]
+        offered.sort(key=lambda o: int(o.process.spec["until_ms"]))
+        for old in offered[:-MAX_OFFERED]:
+            old.process.end_reason = "too many wait"
+            old.stop(GRACE_S)
+        return owned.row()
 
     def _learn(self, key: str, argv: list[str]) -> None:
         """A kernel of this kind is started: the next one may find another waiting."""
@@ -120,6 +192,7 @@ class Prewarm:
         keys = wanted if isinstance(wanted, list) else [wanted] if wanted else []
         waiting = [each for key in keys for each in self._waiting(key)]
         ready = [each for each in waiting if each.process.kind == kind and _is_ready(each)]
+        ready = [each for each in ready if _has_time(each)]
         if not ready:
             return None
         owned = ready[0]
@@ -132,6 +205,7 @@ class Prewarm:
         spec = owned.process.spec
         spec.update(
             cwd=cwd,
+            until_ms=None,
             token=params.get("token"),
             labels=dict(params.get("labels") or {}),
             started_ms=now_ms(),
@@ -152,6 +226,7 @@ class Prewarm:
     def off(self) -> None:
         """End all that wait."""
         self.others = 0
+        self._held.clear()
         for key in list(self.wanted):
             self.wanted[key]["count"] = 0
             for owned in self._waiting(key):
@@ -163,3 +238,13 @@ def _is_ready(owned: Owned) -> bool:
     if isinstance(owned.end, Command):
         return owned.end.spoke
     return owned.end.joined or (owned.process.exit is not None and owned.end.was_joined)
+
+
+def _is_offered(owned: Owned) -> bool:
+    """Whether a process waits for more once it has done what it was started for."""
+    return bool(owned.process.spec.get("warm") and owned.process.spec.get("until_ms"))
+
+
+def _has_time(owned: Owned) -> bool:
+    until = owned.process.spec.get("until_ms")
+    return until is None or int(until) > now_ms() + MARGIN_MS

@@ -311,4 +311,6 @@ class Process:
             "state": "running" if self.exit is None else "exited",
             "exit": self.exit,
             "warm": bool(spec.get("warm")),
+            "until_ms": spec.get("until_ms"),
+            "base": spec.get("base") or [0, 0],
         }

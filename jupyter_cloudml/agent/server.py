@@ -196,6 +196,7 @@ class Agent:
             "gauges": lambda: self.gauges.read(self.owned.values()),
             "say": lambda **p: self.asks.say(connection, **p),
             "prewarm": self.prewarm.configure,
+            "offer": self.prewarm.offer,
             "policy": self.policy.configure,
             "lease": self.policy.lease,
             "shutdown": self.shutdown,

@@ -156,10 +156,15 @@ class JobVerbs:
     # -- schedulers -------------------------------------------------------------------------------
 
     @contextmanager
-    def serving(self) -> Iterator[Scheduler]:
-        """Run a scheduler in this process meanwhile."""
+    def serving(self, *, keep_ready: bool = False) -> Iterator[Scheduler]:
+        """Run a scheduler in this process meanwhile. `keep_ready`: machines that it has used have a runner wait for the next run."""
         made = Scheduler(
-            self._store, self._home, self._core.link, self._desk.snapshots, parse_host_specs
+            self._store,
+            self._home,
+            self._core.link,
+            self._desk.snapshots,
+            parse_host_specs,
+            keep_ready=keep_ready,
         )
         made.start()
         try:

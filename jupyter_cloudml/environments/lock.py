@@ -14,10 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from packaging.markers import Marker
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from ..errors import NoEnvironment
 
 LOCK_FILE = "ipykernel.lock"
@@ -78,6 +74,9 @@ def is_lock(text: str) -> bool:
 
 
 def _pin(entry: str) -> Pin:
+    from packaging.requirements import InvalidRequirement, Requirement  # not at every start
+    from packaging.utils import canonicalize_name
+
     requirement, *hashes = re.split(r"\s--hash[=\s]", entry)
     digests = tuple(digest.strip() for digest in hashes)
     try:
@@ -111,6 +110,8 @@ def shipped(name: str = LOCK_FILE) -> tuple[Pin, ...]:
 
 def select(pins: Iterable[Pin], markers: Mapping[str, str]) -> list[Pin]:
     """Return the pins that hold for a Python; `markers` has a value for each of MARKER_NAMES."""
+    from packaging.markers import Marker
+
     environment = {name: markers[name] for name in MARKER_NAMES}
     return [pin for pin in pins if not pin.marker or Marker(pin.marker).evaluate(environment)]
 

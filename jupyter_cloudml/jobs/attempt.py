@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -22,6 +23,7 @@ LOOK_S = 0.25
 STOP_GRACE_S = 8.0  # the runner itself ends a kernel that ignores its interrupt after 2
 PIECE = 1 << 20
 BATCH = 256
+WARM = "CLOUDML_WARM_KERNEL"  # as runner/main.py reads it
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,30 @@ class Attempts:
         """Have the runner on a machine. Raises as Installations.on."""
         return self._installations.on(link, progress, log, cancelled)
 
-    def keep_ready(self, link: Link, kernel: Mapping[str, Any] | None, count: int = 1) -> None:
-        """Have the machine keep runners ready, with a started kernel of this kind or without one; 0: none. Raises LinkDown, AgentError."""
+    def keep_ready(
+        self,
+        link: Link,
+        kernel: Mapping[str, Any] | None,
+        count: int = 1,
+        *,
+        who: str | None = None,
+        for_s: float = 0.0,
+    ) -> None:
+        """Have the machine keep runners ready, with a started kernel of this kind or without one; 0: none. Raises LinkDown, AgentError.
+
+        With `who` they are kept for `for_s` seconds, unless that is said again, and no longer than somebody wants them.
+        """
         installed = self.prepare(link)
-        argv = [*installed.argv, "--warm", _kernel(kernel)]
-        key = warm_key(installed, kernel)
-        link.call("prewarm", key=key, argv=argv, count=count, kind="command")
+        held = {} if who is None else {"who": who, "for_s": for_s}
+        link.call(
+            "prewarm",
+            key=warm_key(installed, kernel),
+            argv=[*installed.argv, "--warm"],
+            env={WARM: _kernel(kernel)},
+            count=count,
+            kind="command",
+            **held,
+        )
 
     def start(self, link: Link, work: Work) -> Attempt:
         """Start an attempt, once for each token, also across a cut. Raises LinkDown, AgentError (`cannot_start`)."""
@@ -157,7 +177,8 @@ def _kernel(kernel: Mapping[str, Any] | None) -> str:
 
 def warm_key(installed: Installed, kernel: Mapping[str, Any] | None) -> str:
     """Return what runners that can stand in for each other have in common."""
-    return f"run:{installed.folder}:{installed.python}:{_kernel(kernel)}"
+    like = f"{installed.folder}:{installed.python}:{_kernel(kernel)}"
+    return f"run:{hashlib.sha256(like.encode()).hexdigest()[:32]}"
 
 
 class Attempt:

@@ -32,7 +32,14 @@ MODULES = (
     "warm",
     "main",
 )
-START = "import sys\nfrom runner.main import main\nsys.exit(main(sys.argv[1:]))\n"
+# What it has said is written by then: taking the interpreter apart would only delay its end.
+START = """\
+import os, sys
+from runner.main import main
+code = main(sys.argv[1:])
+sys.stderr.flush()
+os._exit(code)
+"""
 # Whole or not at all: a folder beside its place, compiled, renamed. One that is there stays.
 PUT = """\
 import compileall, errno, json, os, secrets, shutil, sys

@@ -13,6 +13,7 @@ from ..errors import AgentError, CloudMLError, LinkDown, NotFound
 from ..link.link import Link
 from .attempt import START_S, Attempt, Attempts, Outcome, Work
 from .executor import Exit, NotStarted, Observation, Order, Phase
+from .readiness import Readiness
 from .records import START, Cursor, Record
 from .run_log import RunLog
 
@@ -42,11 +43,15 @@ class MachineExecutor:
         folder: Path,
         attempts: Attempts | None = None,
         ended: Callable[[Order], None] = lambda order: None,
+        keep_ready: bool = False,
     ) -> None:
-        """`ended` is called once all records of an attempt are kept, before anybody hears of its end."""
+        """`ended` is called once all records of an attempt are kept, before anybody hears of its end. `keep_ready`: machines have a runner wait
+        for the next run, until this is closed.
+        """
         self._link_of, self._compose, self._folder = link_of, compose, folder
         self.ended = ended
         self._attempts = attempts or Attempts()
+        self._ready = Readiness(self._attempts.keep_ready) if keep_ready else None
         self._followed: dict[str, _Followed] = {}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
@@ -75,6 +80,8 @@ class MachineExecutor:
                 raise
             again = exc.code == "no_space"
             raise NotStarted(exc.message, hint=exc.hint, code=exc.code, again=again) from exc
+        if self._ready is not None:
+            self._ready.used(link, work.kernel)
         self._follow(order, attempt)
 
     def observe(self, orders: Sequence[Order]) -> Mapping[str, Observation]:
@@ -135,6 +142,8 @@ class MachineExecutor:
     def close(self) -> None:
         """Follow nothing any more; the runs go on, and are found again."""
         self._closed.set()
+        if self._ready is not None:
+            self._ready.close()
         for followed in list(self._followed.values()):
             followed.thread.join(2)
             followed.attempt.leave()

@@ -39,11 +39,16 @@ class Scheduler:
         link_of: Callable[[str], Link],
         snapshots: Snapshots,
         read_specs: ReadSpecs,
+        *,
+        keep_ready: bool = True,
     ) -> None:
+        """`keep_ready`: machines that were used lately have a runner wait for the next run, while this works."""
         folder = runs_folder(home)
         compose = Composer(store, home, snapshots, read_specs, folder)
         results = Results(store, folder)
-        self._executor = MachineExecutor(link_of, compose, folder, ended=results.keep)
+        self._executor = MachineExecutor(
+            link_of, compose, folder, ended=results.keep, keep_ready=keep_ready
+        )
         self.engine = Engine(store, self._executor, version=__version__)
 
     def start(self) -> None:

@@ -225,21 +225,24 @@ def test_secrets_are_in_the_kernel_and_nowhere_else(
 
 
 def test_a_runner_that_waits_is_taken_with_its_kernel(link: CutLink, attempts: Attempts) -> None:
-    attempts.keep_ready(link, kernel())
+    private = {**kernel(), "env": {"OF_KERNELSPEC": "private-of-kernelspec"}}
+    attempts.keep_ready(link, private, who="one", for_s=600)
     waiting = wait_for(
         lambda: [row for row in link.call("list") if row["warm"]], 60, why="a waiting runner"
     )[0]
     wait_for(lambda: [r for r in link.call("list") if r["warm"] and r["seq"]], 60)
+    assert not alive("private-of-kernelspec")
     began = time.monotonic()
-    code = "import os\nprint(os.getcwd(), os.environ['CLOUDML_RUN_ID'], os.environ['A'])"
-    wanted = work(code, run="r9", env={"A": "b"}, cwd="/tmp")
+    code = "import os\nprint(os.getcwd(), os.environ['CLOUDML_RUN_ID'], os.environ['A'], os.environ['OF_KERNELSPEC'])"
+    wanted = work(code, run="r9", env={"A": "b"}, cwd="/tmp", kernel=private)
     following = Following(attempts.start(link, wanted))
     following.kept.wait("output")
     print(f"first output after {time.monotonic() - began:.3f} s")
     assert following.result().state == "succeeded"
     assert following.attempt.id == waiting["id"]
-    assert following.kept.text(dict(wanted.notebook), 0) == "/tmp r9 b\n"
-    attempts.keep_ready(link, kernel(), 0)
+    assert following.kept.text(dict(wanted.notebook), 0) == "/tmp r9 b private-of-kernelspec\n"
+    attempts.keep_ready(link, private, who="two", for_s=1)
+    attempts.keep_ready(link, private, 0, who="one")  # the other one wants it a little longer
     wait_for(
         lambda: not [row for row in link.call("list") if row["warm"] and row["state"] == "running"],
         30,

@@ -16,6 +16,7 @@ from .spec import read_spec
 from .starting import begun, try_to_start
 from .warm import warm
 
+WARM = "CLOUDML_WARM_KERNEL"  # its kernelspec may have something private, so it is no argument
 ENDED, NO_SPEC = 0, 2  # exit codes: all was said; nothing was run
 
 
@@ -39,14 +40,14 @@ def cold(records: Records) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Run one notebook. `--warm SPEC`: have this kernel ready first; `null`: all but a kernel."""
+    """Run one notebook. `--warm`: have the kernel ready first that the environment names; `null`: all but a kernel."""
     os.umask(0o022)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     records = Records(os.dup(1))
     os.dup2(2, 1)  # what prints by mistake is no record
     try:
         if argv[:1] == ["--warm"]:
-            return asyncio.run(warm(json.loads(argv[1]), records))
+            return asyncio.run(warm(json.loads(os.environ.pop(WARM, "null")), records))
         return cold(records)
     finally:
         records.later = None
