@@ -27,7 +27,9 @@ MAX_HELD = 4  # kinds that clients want for a time, the newest
 MAX_OFFERED = 4  # processes that wait for more; each has the memory of what it ran
 GRACE_S = 5.0
 MARGIN_MS = 3000  # one that is about to end is given nothing more
-UNWANTED_S = 120.0  # from an agent's start: what waits for an earlier one and is not asked for again ends
+UNWANTED_S = (
+    120.0  # from an agent's start: what waits for an earlier one and is not asked for again ends
+)
 NEVER = {MARK, ASKED_AT, "JPY_PARENT_PID"}
 
 
@@ -112,10 +114,9 @@ class Prewarm:
     def _end_unwanted(self) -> None:
         for owned in list(self.agent.owned.values()):
             spec = owned.process.spec
-            key = spec.get("warm")
-            if key and isinstance(owned.end, Command) and key not in self.wanted:
-                if not spec.get("until_ms"):
-                    owned.stop(0)
+            key, until = spec.get("warm"), spec.get("until_ms")
+            if key and not until and isinstance(owned.end, Command) and key not in self.wanted:
+                owned.stop(0)
 
     def offer(self, id: str, key: str, for_s: float) -> JSON:
         """Let a later start of this key take over a command that runs: it has said that it waits for more. At most MAX_OFFERED do; the oldest end."""

@@ -121,7 +121,7 @@ class Attempts:
         With `who` they are kept for `for_s` seconds, unless that is said again, and no longer than somebody wants them.
         """
         installed = self.prepare(link)
-        held = {} if who is None else {"who": who, "for_s": for_s}
+        held: dict[str, Any] = {} if who is None else {"who": who, "for_s": for_s}
         link.call(
             "prewarm",
             key=warm_key(installed, kernel),
