@@ -188,7 +188,18 @@ export class CloudMLClient {
     return (await this._request<{ operation: IOperation }>(method, path, body)).operation;
   }
 
+  /** Ask for a file. */
+  async blob(path: string): Promise<Blob> {
+    return (await this._answer('GET', path)).blob();
+  }
+
   private async _request<T>(method: string, path: string, body?: object): Promise<T> {
+    const text = await (await this._answer(method, path, body)).text();
+    return (text ? JSON.parse(text) : undefined) as T;
+  }
+
+  /** The answer, where it is no refusal. */
+  private async _answer(method: string, path: string, body?: object): Promise<Response> {
     const url = URLExt.join(this.serverSettings.baseUrl, API, path);
     const init: RequestInit = { method };
     if (method === 'POST' || method === 'PATCH') {
@@ -202,11 +213,10 @@ export class CloudMLClient {
       throw CloudMLError.from(reason);
     }
     this._noteClock(response);
-    const text = await response.text();
     if (!response.ok) {
-      throw new CloudMLError(errorBody(text, response), response.status);
+      throw new CloudMLError(errorBody(await response.text(), response), response.status);
     }
-    return (text ? JSON.parse(text) : undefined) as T;
+    return response;
   }
 
   private _noteClock(response: Response): void {

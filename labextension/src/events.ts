@@ -11,6 +11,9 @@ export namespace EventIDs {
   export const workspace = `${SCHEMAS}/workspace/v1`;
   export const drift = `${SCHEMAS}/drift/v1`;
   export const dataset = `${SCHEMAS}/dataset/v1`;
+  export const run = `${SCHEMAS}/run/v1`;
+  export const runRecords = `${SCHEMAS}/run-records/v1`;
+  export const job = `${SCHEMAS}/job/v1`;
 }
 
 export interface IMachineEvent {

@@ -6,6 +6,7 @@ import { commandsPlugin } from './commands';
 import { modelPlugin, notebookPlugin, settingsPlugin } from './core';
 import { driftPlugin } from './drift';
 import { environmentsPlugin } from './environments';
+import { jobsPlugin, runPlugin } from './jobs';
 import { noticesPlugin } from './notebook/notices';
 import { panelPlugin } from './panel';
 import { pickerPlugin } from './picker';
@@ -28,6 +29,8 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   checkPlugin,
   environmentsPlugin,
   driftPlugin,
+  jobsPlugin,
+  runPlugin,
   noticesPlugin,
   statusPlugin,
   restorePlugin,

@@ -1,6 +1,7 @@
 import { Token } from '@lumino/coreutils';
 
 import { DriftModel } from './drift/model';
+import { JobsModel } from './jobs/model';
 import { CloudMLModel } from './model';
 import { CurrentNotebook } from './notebook/current';
 
@@ -26,6 +27,13 @@ export type IDrift = DriftModel;
 export const IDrift = new Token<IDrift>(
   'jupyter-cloudml:IDrift',
   'How the packages of kernels on machines compare with those here.'
+);
+
+/** The jobs and runs that the server knows, and what it says of them. */
+export type IJobs = JobsModel;
+export const IJobs = new Token<IJobs>(
+  'jupyter-cloudml:IJobs',
+  'The jobs and runs that the server extension knows, and what it says of them.'
 );
 
 /** The commands. Those about a machine take `{name}` and ask for it where it is missing. */
@@ -54,5 +62,11 @@ export namespace CommandIDs {
   export const insertDataset = 'cloudml:insert-dataset';
   export const copyDataAddress = 'cloudml:copy-data-address';
   export const copyDataPath = 'cloudml:copy-data-path';
+  export const runAsJob = 'cloudml:run-as-job';
+  export const runSelectedAsJob = 'cloudml:run-selected-as-job';
+  export const showRun = 'cloudml:show-run';
+  export const showJobs = 'cloudml:show-jobs';
+  export const showJob = 'cloudml:show-job';
+  export const newJob = 'cloudml:new-job';
   export const cancelStart = 'cloudml:cancel-start';
 }

@@ -1,0 +1,142 @@
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+import { JSONObject } from '@lumino/coreutils';
+
+import { CloudMLClient } from '../api';
+import {
+  IContent,
+  IDefinition,
+  IJob,
+  IParameter,
+  IPreview,
+  IRecords,
+  IRun,
+  IRunDetail,
+  IRunRequest,
+  ISelection,
+  ISummary,
+  Trigger
+} from './types';
+
+/** Records that are asked for at once. */
+const RECORDS = 500;
+
+/** What asks for runs. */
+export interface IRunsQuery {
+  readonly job?: string;
+  readonly state?: ReadonlyArray<string>;
+  readonly before?: string;
+  readonly limit?: number;
+}
+
+/** The REST API of jobs. Every method throws CloudMLError. */
+export class JobsClient {
+  constructor(private readonly _client: CloudMLClient) {}
+
+  get serverSettings(): ServerConnection.ISettings {
+    return this._client.serverSettings;
+  }
+
+  jobs(query: {
+    after?: string;
+    q?: string;
+    limit?: number;
+  }): Promise<{ jobs: ReadonlyArray<IJob>; next: string | null }> {
+    return this._client.get(`jobs${asked(query)}`);
+  }
+
+  job(name: string): Promise<IJob> {
+    return this._client.get(jobPath(name));
+  }
+
+  /** Make or change a job. */
+  apply(definition: IDefinition): Promise<IJob> {
+    return this._client.ask('jobs', { definition });
+  }
+
+  schema(): Promise<JSONObject> {
+    return this._client.get('jobs/schema');
+  }
+
+  preview(trigger: Trigger): Promise<IPreview> {
+    return this._client.ask('jobs/preview', { trigger, count: 5 });
+  }
+
+  async parameters(path: string): Promise<ReadonlyArray<IParameter>> {
+    const found = await this._client.get<{ parameters: IParameter[] | null }>(
+      `jobs/parameters${asked({ path })}`
+    );
+    return found.parameters ?? [];
+  }
+
+  select(content: IContent, cells: ReadonlyArray<number>): Promise<ISelection> {
+    return this._client.ask('jobs/selection', { content, cells });
+  }
+
+  pause(name: string, paused: boolean): Promise<IJob> {
+    return this._client.ask(`${jobPath(name)}/${paused ? 'pause' : 'resume'}`, {});
+  }
+
+  runJob(name: string, parameters: JSONObject = {}): Promise<IRun> {
+    return this._client.ask(`${jobPath(name)}/run`, { parameters });
+  }
+
+  remove(name: string): Promise<void> {
+    return this._client.send('DELETE', jobPath(name));
+  }
+
+  run(request: IRunRequest): Promise<IRun> {
+    return this._client.ask('runs', request);
+  }
+
+  runs(query: IRunsQuery): Promise<{ runs: ReadonlyArray<IRun>; next: string | null }> {
+    const { state, ...rest } = query;
+    const states = (state ?? []).map(each => `state=${encodeURIComponent(each)}`).join('&');
+    const text = asked(rest);
+    return this._client.get(`runs${text}${states && (text ? '&' : '?') + states}`);
+  }
+
+  summary(): Promise<ISummary> {
+    return this._client.get('runs/summary');
+  }
+
+  show(id: string): Promise<IRunDetail> {
+    return this._client.get(runPath(id));
+  }
+
+  act(id: string, verb: 'cancel' | 'retry'): Promise<IRun> {
+    return this._client.ask(`${runPath(id)}/${verb}`, {});
+  }
+
+  records(id: string, attempt: number, since: number): Promise<IRecords> {
+    return this._client.get(`${runPath(id)}/records${asked({ attempt, since, limit: RECORDS })}`);
+  }
+
+  /** The notebook that an attempt was given, without outputs. */
+  sources(id: string, attempt: number): Promise<IContent> {
+    return this._client.get(`${runPath(id)}/notebook${asked({ attempt, outputs: false })}`);
+  }
+
+  /** The executed notebook, its page or the log as a file. */
+  async file(id: string, kind: 'notebook' | 'html' | 'log'): Promise<Blob> {
+    return this._client.blob(`${runPath(id)}/${kind}`);
+  }
+}
+
+function jobPath(name: string): string {
+  return `jobs/${encodeURIComponent(name)}`;
+}
+
+function runPath(id: string): string {
+  return `runs/${encodeURIComponent(id)}`;
+}
+
+/** A query of what is given. */
+function asked(query: object): string {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== '');
+  return given.length
+    ? URLExt.objectToQueryString(
+        Object.fromEntries(given.map(([name, value]) => [name, String(value)]))
+      )
+    : '';
+}

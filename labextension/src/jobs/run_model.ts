@@ -1,0 +1,186 @@
+import { IDisposable } from '@lumino/disposable';
+import { Poll } from '@lumino/polling';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { CloudMLError } from '../api';
+import { RunCells } from './fold';
+import { JobsModel } from './model';
+import { IRunDetail, IRunEvent } from './types';
+import { isOver } from './words';
+
+/** Events push what a run says; this look, in ms, is for a run that another server follows and for what was lost. */
+const LOOK = 2_000;
+/** Between two looks at a run that says much, in ms. */
+const SOON = 100;
+
+/** One run, followed until it is over. */
+export class RunModel implements IDisposable {
+  constructor(
+    readonly id: string,
+    readonly jobs: JobsModel
+  ) {
+    this._poll = new Poll({
+      name: `jupyter-cloudml:run-${id}`,
+      auto: false,
+      factory: () => this._look(),
+      frequency: { interval: LOOK, backoff: true, max: 15_000 },
+      standby: 'when-hidden'
+    });
+    jobs.runMoved.connect(this._onMoved, this);
+    jobs.recordsCame.connect(this._onRecords, this);
+    void this._poll.start();
+  }
+
+  /** Null before the first answer. */
+  get run(): IRunDetail | null {
+    return this._run;
+  }
+
+  /** The cells of the last attempt; null where none has begun. */
+  get cells(): RunCells | null {
+    return this._cells;
+  }
+
+  /** Why the last look failed, or null. */
+  get error(): CloudMLError | null {
+    return this._error;
+  }
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** Look again, at everything. */
+  async refresh(): Promise<void> {
+    this._stale = true;
+    await this._poll.refresh();
+    await this._poll.tick.catch(() => undefined);
+  }
+
+  /** Have the run end; its state says when it has. */
+  async cancel(): Promise<void> {
+    await this.jobs.client.act(this.id, 'cancel');
+    await this.refresh();
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    window.clearTimeout(this._soon);
+    this.jobs.runMoved.disconnect(this._onMoved, this);
+    this.jobs.recordsCame.disconnect(this._onRecords, this);
+    this._poll.dispose();
+    Signal.clearData(this);
+  }
+
+  private async _look(): Promise<void> {
+    try {
+      // Every other look by the clock is at all of it; those that events ask for know what they are about.
+      if (this._stale || this._looks++ % 2 === 0) {
+        this._stale = false;
+        this._run = await this.jobs.client.show(this.id);
+      }
+      await this._read();
+      this._error = null;
+    } catch (reason) {
+      this._error = CloudMLError.from(reason);
+    }
+    if (this._isDisposed) {
+      return;
+    }
+    this._changed.emit();
+    if (this._error) {
+      this._stale = true;
+      throw this._error;
+    }
+    if (this._run && isOver(this._run.state) && this._over) {
+      this._cells?.close();
+      void this._poll.stop();
+    }
+  }
+
+  /** Read the records that are new, of the last attempt. */
+  private async _read(): Promise<void> {
+    const attempt = this._run?.attempts.length ?? 0;
+    if (attempt === 0) {
+      this._over = this._run !== null && isOver(this._run.state);
+      return;
+    }
+    if (attempt !== this._attempt) {
+      const cells = await this._sources(attempt);
+      if (!cells) {
+        return;
+      }
+      this._attempt = attempt;
+      this._since = 0;
+      this._cells = cells;
+    }
+    for (;;) {
+      const { records, next, over } = await this.jobs.client.records(this.id, attempt, this._since);
+      for (const record of records) {
+        this._cells?.apply(record);
+      }
+      const more = records.length > 0;
+      this._since = next;
+      this._over = over && !more;
+      if (!more || this._isDisposed) {
+        this._stale ||= over && this._run !== null && !isOver(this._run.state);
+        return;
+      }
+      this._changed.emit();
+    }
+  }
+
+  /** The cells of an attempt; null where it was given none, or none yet. */
+  private async _sources(attempt: number): Promise<RunCells | null> {
+    try {
+      return new RunCells(await this.jobs.client.sources(this.id, attempt));
+    } catch (reason) {
+      const error = CloudMLError.from(reason);
+      if (error.status !== 404) {
+        throw error;
+      }
+      this._over = this._run !== null && isOver(this._run.state);
+      return null;
+    }
+  }
+
+  private _onMoved(_: JobsModel, event: IRunEvent): void {
+    if (event.id === this.id) {
+      this._stale = true;
+      this._lookSoon();
+    }
+  }
+
+  private _onRecords(_: JobsModel, id: string): void {
+    if (id === this.id) {
+      this._lookSoon();
+    }
+  }
+
+  private _lookSoon(): void {
+    window.clearTimeout(this._soon);
+    this._soon = window.setTimeout(() => {
+      void this._poll.refresh();
+    }, SOON);
+  }
+
+  private readonly _poll: Poll;
+  private readonly _changed = new Signal<this, void>(this);
+  private _run: IRunDetail | null = null;
+  private _cells: RunCells | null = null;
+  private _error: CloudMLError | null = null;
+  private _attempt = 0;
+  private _since = 0;
+  private _over = false;
+  private _stale = true;
+  private _looks = 0;
+  private _soon = 0;
+  private _isDisposed = false;
+}

@@ -1,0 +1,204 @@
+import { IOutput } from '@jupyterlab/nbformat';
+import { JSONObject, JSONValue } from '@lumino/coreutils';
+
+/** What the REST API says about jobs and runs. Names are the server's; times are UTC epoch ms. */
+
+export type RunState =
+  | 'scheduled'
+  | 'queued'
+  | 'claimed'
+  | 'provisioning'
+  | 'running'
+  | 'lost'
+  | 'retry_wait'
+  | 'succeeded'
+  | 'failed'
+  | 'timed_out'
+  | 'cancelled'
+  | 'skipped';
+
+/** A run as it is listed. */
+export interface IRun {
+  readonly id: string;
+  /** The name of its job. */
+  readonly job: string;
+  readonly job_rev?: number;
+  readonly state: RunState;
+  readonly reason: string | null;
+  readonly due_ms: number;
+  readonly created_ms: number;
+  readonly started_ms: number | null;
+  readonly ended_ms: number | null;
+  readonly machine?: string | null;
+  readonly parameters?: JSONObject;
+  readonly trigger?: string | null;
+  readonly parent_run_id?: string | null;
+  readonly cancel_requested?: boolean;
+  readonly notebook?: string | null;
+}
+
+export interface IAttempt {
+  readonly n: number;
+  readonly state: string;
+  readonly machine: string;
+  readonly exit: JSONObject | null;
+  readonly started_ms: number | null;
+  readonly ended_ms: number | null;
+}
+
+/** Where the code of a run came from. */
+export interface ICode {
+  readonly url?: string | null;
+  readonly branch?: string | null;
+  readonly base_commit?: string | null;
+  readonly commit?: string | null;
+  readonly dirty?: boolean | null;
+}
+
+export interface IProvenance {
+  readonly job: string | null;
+  readonly job_rev: number;
+  readonly notebook: string | null;
+  readonly notebook_sha256: string | null;
+  readonly code: ICode | null;
+  readonly machine: string;
+  readonly environment: string | null;
+  readonly kernel: { readonly argv?: ReadonlyArray<string> } | null;
+  readonly params: JSONObject;
+  readonly secrets: ReadonlyArray<string>;
+}
+
+/** All that is known of a run. */
+export interface IRunDetail extends Omit<IRun, 'attempts'> {
+  readonly attempts: ReadonlyArray<IAttempt>;
+  readonly provenance: IProvenance;
+  readonly cost: number | null;
+}
+
+/** One thing that a run said; `record` names its kind. */
+export interface IRecord {
+  readonly record: string;
+  readonly index?: number;
+  readonly state?: string;
+  readonly status?: string;
+  readonly at_ms?: number;
+  readonly started_ms?: number;
+  readonly execution_count?: number | null;
+  readonly allowed?: boolean;
+  readonly output?: IOutput;
+  readonly at?: ReadonlyArray<number>;
+  readonly data?: JSONObject;
+  readonly metadata?: JSONObject;
+}
+
+/** Some of the records of an attempt; `next` asks for those that follow. */
+export interface IRecords {
+  readonly records: ReadonlyArray<IRecord>;
+  readonly next: number;
+  readonly over: boolean;
+  readonly attempt: number;
+}
+
+/** A cell as a notebook file has it. */
+export interface IFileCell {
+  readonly cell_type: string;
+  readonly source: string | ReadonlyArray<string>;
+  readonly metadata?: JSONObject;
+}
+
+/** A notebook as its file is; more than this is passed on as it came. */
+export interface IContent {
+  readonly cells: ReadonlyArray<IFileCell>;
+}
+
+export type TriggerKind = 'cron' | 'every' | 'at' | 'after';
+
+/** What makes a job run; kinds that this page does not know are kept as they are. */
+export type Trigger = Readonly<Record<string, JSONValue>>;
+
+/** The definition of a job, as its JSON schema has it. */
+export interface IDefinition {
+  readonly name: string;
+  readonly notebook: string;
+  readonly machine?: string;
+  readonly triggers?: ReadonlyArray<Trigger>;
+  readonly [member: string]: unknown;
+}
+
+/** One run in the strip of a job. */
+export interface IStripRun {
+  readonly id: string;
+  readonly state: RunState;
+  readonly due_ms: number;
+  readonly ended_ms: number | null;
+}
+
+export interface IJob {
+  readonly name: string;
+  readonly id: string;
+  readonly rev: number;
+  readonly paused: boolean;
+  readonly next_due_ms: number | null;
+  readonly definition: IDefinition;
+  /** The last runs, the newest last. */
+  readonly strip: ReadonlyArray<IStripRun>;
+  /** The notebook's path below the server's root, where it is there. */
+  readonly path?: string | null;
+}
+
+/** A trigger in words, and the times at which it fires next. */
+export interface IPreview {
+  readonly words: string;
+  readonly next_ms: ReadonlyArray<number>;
+}
+
+/** What the sidebar shows. */
+export interface ISummary {
+  readonly running: ReadonlyArray<IRun>;
+  readonly failed_today: ReadonlyArray<IRun>;
+  readonly next: ReadonlyArray<{ readonly job: string; readonly due_ms: number }>;
+  readonly counts?: Readonly<Record<string, number>>;
+}
+
+/** A parameter that a notebook declares. */
+export interface IParameter {
+  readonly name: string;
+  /** int, float, bool, str, list, dict, None; empty where any value will do. */
+  readonly kind: string;
+  readonly default: JSONValue;
+  readonly optional?: boolean;
+  readonly help?: string;
+}
+
+/** What is to be run now. */
+export interface IRunRequest {
+  readonly path: string;
+  readonly machine?: string;
+  readonly kernel?: string;
+  readonly parameters?: JSONObject;
+  readonly content?: IContent;
+  /** Said again with the same, it runs once. */
+  readonly token?: string;
+}
+
+/** The notebook of selected cells: those before them that they need, and for which names. */
+export interface ISelection {
+  readonly content: IContent;
+  /** The places of its cells in the whole notebook. */
+  readonly cells: ReadonlyArray<number>;
+  readonly needed: ReadonlyArray<{ readonly index: number; readonly names: ReadonlyArray<string> }>;
+  /** Selected cells whose names are not known. */
+  readonly unread: ReadonlyArray<number>;
+}
+
+/** What is wrong with one field of a definition. */
+export interface IProblem {
+  readonly field: string;
+  readonly cause: string;
+  readonly remedy: string;
+}
+
+export interface IRunEvent {
+  readonly id: string;
+  readonly state: RunState;
+}
