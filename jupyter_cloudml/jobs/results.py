@@ -49,10 +49,15 @@ class Results:
         found = self._read(run_id, f"{attempt}.sent.json")
         return None if found is None else json.loads(found)
 
-    def _notebook(self, run_id: str, attempt: int, fence: int) -> Path:
+    def given(self, run_id: str, attempt: int) -> Notebook:
+        """Return the notebook that an attempt was given. Raises NotFound (`no_results`) until it was."""
         sent = self.sent(run_id, attempt)
         if sent is None:
             raise NotFound(f"the run {run_id} has no notebook here", code="no_results")
+        return sent
+
+    def _notebook(self, run_id: str, attempt: int, fence: int) -> Path:
+        sent = self.given(run_id, attempt)
         made = executed(sent, self.log_of(run_id, attempt).read())
         data = (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()
         return self._artifact(run_id, attempt, fence, NOTEBOOK, f"{attempt}.ipynb", data)

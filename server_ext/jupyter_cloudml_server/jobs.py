@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -10,6 +11,8 @@ from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.errors import JSON, NotFound
 from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.model import schema
+from jupyter_cloudml.jobs.notebook import parse
+from jupyter_cloudml.jobs.selection import select
 from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_records import RunRecord
@@ -88,6 +91,14 @@ class JobCalls:
         """Return what a notebook is to be given. Raises NotFound, UsageError."""
         return await self._local.run(self._desk.parameters, notebook)
 
+    async def select(self, content: JSON, cells: Sequence[int]) -> Json:
+        """Make a notebook of some cells of one, with those before them that they need. Raises UsageError."""
+
+        def work() -> Json:
+            return select(parse(json.dumps(content), "the notebook"), cells).to_dict()
+
+        return await self._local.run(work)
+
     async def run(self, name: str, body: Mapping[str, JSON]) -> Json:
         """Run a job now. Raises NotFound, UsageError, and what a sync raises."""
 
@@ -164,6 +175,15 @@ class JobCalls:
     async def records(self, run_id: str, attempt: int | None, offset: int, limit: int) -> Json:
         """Return what an attempt (None: the last one) has said from an offset on. Raises NotFound, UsageError."""
         return await self._local.run(self._records, run_id, attempt, offset, limit)
+
+    async def sources(self, run_id: str, attempt: int | None) -> Json:
+        """Return the notebook that an attempt (None: the last one) was given, without outputs. Raises NotFound."""
+
+        def work() -> Json:
+            n = len(self._store.runs.attempts(run_id)) if attempt is None else attempt
+            return self._desk.results.given(run_id, n)
+
+        return await self._local.run(work)
 
     async def notebook(self, run_id: str) -> Path:
         """Return the executed notebook, made now where the run goes on. Raises NotFound."""

@@ -84,6 +84,9 @@ def test_a_notebook_runs_and_all_of_it_is_shown(server: ThreadServer, name: str)
     assert (done["records"], done["over"], done["attempt"]) == ([], True, 1)
     assert server.api("GET", f"runs/{run['id']}/records?since=7").status == 400
 
+    given = server.get(f"runs/{run['id']}/sources")["cells"]
+    assert [cell["outputs"] for cell in given] == [[], [], []] and "alpha = 2" in given[1]["source"]
+    assert server.api("GET", f"runs/{run['id']}/sources?attempt=2").code == "no_results"
     cells = server.api("GET", f"runs/{run['id']}/notebook").json()["cells"]
     assert cells[2]["outputs"][0]["text"] == "alpha is 2\n"
     assert server.api("GET", f"runs/{run['id']}/log").body == b"alpha is 2\n"
@@ -151,3 +154,14 @@ def test_a_trigger_is_told_in_words_or_refused_by_field(server: ThreadServer) ->
         refused = server.api("POST", "jobs/preview", {"trigger": trigger})
         assert refused.code == "bad_trigger" and refused.json()["details"]["problems"]
     assert server.get("jobs/schema")["properties"]["triggers"]
+
+
+def test_selected_cells_become_a_notebook_with_what_they_need(server: ThreadServer) -> None:
+    content = notebook("a = 1", "b = 2", "print(a)")
+    found = made(server.api("POST", "jobs/selection", {"content": content, "cells": [2]}), 200)
+    assert (found["cells"], found["needed"]) == ([0, 2], [{"index": 0, "names": ["a"]}])
+    assert [cell["source"] for cell in found["content"]["cells"]] == ["a = 1", "print(a)"]
+    none = server.api("POST", "jobs/selection", {"content": content, "cells": [7]})
+    assert (none.status, none.code) == (400, "no_cells")
+    wrong = server.api("POST", "jobs/selection", {"content": {"cells": 1}, "cells": [0]})
+    assert (wrong.status, wrong.code) == (400, "bad_notebook")

@@ -114,7 +114,7 @@ export class JobsClient {
 
   /** The notebook that an attempt was given, without outputs. */
   sources(id: string, attempt: number): Promise<IContent> {
-    return this._client.get(`${runPath(id)}/notebook${asked({ attempt, outputs: false })}`);
+    return this._client.get(`${runPath(id)}/sources${asked({ attempt })}`);
   }
 
   /** The executed notebook, its page or the log as a file. */

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, cast
+
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
+from jupyter_cloudml.jobs.notebook import MAX_BYTES
+from jupyter_cloudml_server.handlers.base import MAX_BODY
 from jupyter_cloudml_server.handlers.workspaces import WorkspaceHandlerBase
 from jupyter_cloudml_server.openapi import check
 
@@ -78,6 +82,19 @@ class ParametersHandler(JobHandlerBase):
         """Return the parameters of a notebook."""
         path = self.place_of(self.get_query_argument("path", strip=False))
         self.answer(await self.core.jobs.parameters(path))
+
+
+class SelectionHandler(JobHandlerBase):
+    """``jobs/selection``"""
+
+    max_body: ClassVar[int] = MAX_BYTES + MAX_BODY  # it brings a notebook along
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Make a notebook of some cells of one, with those that they need."""
+        body = self.body("SelectCells")
+        self.answer(await self.core.jobs.select(body["content"], cast("list[int]", body["cells"])))
 
 
 class JobHandler(JobHandlerBase):

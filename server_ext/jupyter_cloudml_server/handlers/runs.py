@@ -98,6 +98,17 @@ class RecordsHandler(JobHandlerBase):
         self.answer(await self.core.jobs.records(run_id, attempt or None, self.since(), limit))
 
 
+class SourcesHandler(JobHandlerBase):
+    """``runs/{id}/sources``"""
+
+    @web.authenticated
+    @authorized
+    async def get(self, run_id: str) -> None:
+        """Return the notebook that an attempt was given."""
+        attempt = self.number("attempt", 0, 0, 10_000)
+        self.answer(await self.core.jobs.sources(self.object_id(run_id), attempt or None))
+
+
 class PieceHandler(JobHandlerBase):
     """The base of answers that are no JSON, sent piece by piece."""
 
