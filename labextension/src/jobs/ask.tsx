@@ -12,6 +12,8 @@ import { ParameterFields, collect } from './parameters';
 import { Preview } from './preview';
 import { IFileCell, IParameter, ISelection } from './types';
 
+const SCHEDULE = 'schedule';
+
 /** What is to be run, and what the question begins with. */
 export interface IProposal {
   readonly title: string;
@@ -50,7 +52,8 @@ export class RunQuestion {
     const schedule = Dialog.createButton({
       label: trans.__('Schedule…'),
       caption: trans.__('Make a job of it that runs at times'),
-      actions: ['schedule']
+      accept: false,
+      actions: [SCHEDULE]
     });
     const dialog = titledDialog<IAnswer>({
       title,
@@ -64,10 +67,8 @@ export class RunQuestion {
     });
     dialog.addClass('jp-cloudml-dialog');
     const result = await dialog.launch();
-    if (!result.button.accept || !result.value) {
-      return null;
-    }
-    return { ...result.value, schedule: result.button.actions.includes('schedule') };
+    const isSchedule = result.button.actions.includes(SCHEDULE);
+    return result.button.accept || isSchedule ? { ...form.getValue(), schedule: isSchedule } : null;
   }
 
   /** What was typed stays when it is asked again. */

@@ -120,9 +120,7 @@ function addStart(app: JupyterFrontEnd, palette: ICommandPalette | null, starter
   const isEnabled = () => notebook.panel !== null;
   commands.addCommand(CommandIDs.runAsJob, {
     label: trans.__('Run as Job…'),
-    caption: trans.__(
-      'Run this notebook as a job: it goes on when this page, the server or the network goes away'
-    ),
+    caption: trans.__('Run this notebook as a job'),
     icon: jobIcon,
     describedBy: NO_ARGS,
     isEnabled,

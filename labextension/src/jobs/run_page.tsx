@@ -184,7 +184,7 @@ function Head(
   ].filter(Boolean);
   const parameters = parametersText(run.provenance.params);
   return (
-    <header className="jp-cloudml-run-head">
+    <div className="jp-cloudml-run-head">
       <div className="jp-cloudml-row-line">
         <Mark state={run.state} />
         <h1>{name}</h1>
@@ -215,7 +215,7 @@ function Head(
         </p>
       )}
       <Acts {...props} />
-    </header>
+    </div>
   );
 }
 
