@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from .lab import Lab, wait_for
+from .lab import Lab
 from .view import View
 
 RUN_MS = 90_000
