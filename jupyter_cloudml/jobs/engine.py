@@ -79,14 +79,15 @@ class Engine:
         self._soon = self._settings.poll_s
         self._thread: threading.Thread | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
+        self.trouble: StoreError | None = None  # why it cannot work now
 
     # --- life ---
 
     def start(self) -> None:
         """Begin to work, in threads. Raises StoreError."""
+        self._heartbeat.start()
         self._unsubscribe = self._executor.subscribe(self.wake)
         self._thread = threading.Thread(target=self._run, name="jobs-engine", daemon=True)
-        self._heartbeat.start()
         self._thread.start()
 
     def stop(self, timeout: float = 30.0) -> None:
@@ -115,10 +116,15 @@ class Engine:
             wait = self._settings.poll_s
             try:
                 wait = self.tick()
+                if self.trouble is not None:
+                    log.info("the scheduler goes on")
+                self.trouble = None
             except (
                 StoreError
             ) as exc:  # runs go on; what has happened is written when it can be again
-                log.warning("the scheduler goes on when its database does: %s", exc)
+                if self.trouble is None:
+                    log.warning("the scheduler goes on when its database does: %s", exc)
+                self.trouble = exc
             except Exception:  # the edge of the thread: without it nothing would run any more
                 log.exception("the scheduler met an error of its own and goes on")
             self._wake.wait(wait)

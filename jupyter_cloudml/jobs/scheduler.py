@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import __version__
 from ..clock import Clock, SystemClock
 from ..errors import NoFolder
+from ..events import Event
 from ..link.link import Link
 from ..store import Store
 from .compose import Composer, ReadSpecs
@@ -41,6 +42,7 @@ class Scheduler:
         read_specs: ReadSpecs,
         *,
         keep_ready: bool = True,
+        on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         """`keep_ready`: machines that were used lately have a runner wait for the next run, while this works."""
         folder = runs_folder(home)
@@ -49,7 +51,7 @@ class Scheduler:
         self._executor = MachineExecutor(
             link_of, compose, folder, ended=results.keep, keep_ready=keep_ready
         )
-        self.engine = Engine(store, self._executor, version=__version__)
+        self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
 
     def start(self) -> None:
         """Begin to work, in threads. Raises StoreError."""

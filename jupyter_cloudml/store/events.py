@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.events import Event
@@ -50,10 +51,13 @@ class EventRepository:
             lambda connection: connection.execute(select(func.max(tables.event.c.id))).scalar() or 0
         )
 
-    def since(self, seq: int, limit: int = 1000) -> list[Event]:
-        """Return the events after `seq`, oldest first, `limit` at most."""
+    def since(self, seq: int, limit: int = 1000, missing: Collection[int] = ()) -> list[Event]:
+        """Return the events after `seq`, and those of the numbers `missing`, oldest first, `limit` at most."""
         table = tables.event
-        query = select(table).where(table.c.id > seq).order_by(table.c.id).limit(limit)
+        wanted = table.c.id > seq
+        if missing:
+            wanted = or_(wanted, table.c.id.in_(sorted(missing)))
+        query = select(table).where(wanted).order_by(table.c.id).limit(limit)
         rows = self._database.read(lambda connection: connection.execute(query).all())
         return [
             Event(

@@ -165,9 +165,14 @@ class JobRepository:
 
 
 def _event(record: JobRecord, state: str, at_ms: int) -> Event:
-    return Event(
-        "job", record.name, state, record.rev, at_ms, {"id": record.id, "name": record.name}
-    )
+    data: dict[str, JSON] = {
+        "id": record.id,
+        "name": record.name,
+        "rev": record.rev,
+        "paused": record.paused,
+        "deleted": state == "deleted",
+    }
+    return Event("job", record.name, state, record.rev, at_ms, data)
 
 
 def _find(connection: Connection, name: str, *, lock: bool = False) -> JobRecord | None:

@@ -99,6 +99,13 @@ class PageRepository:
             if key in wanted
         }
 
+    def names(self, job_ids: Collection[str]) -> dict[str, str]:
+        """Return the names of jobs by id, also of those that were deleted."""
+        job = tables.job
+        query = select(job.c.id, job.c.name).where(job.c.id.in_(sorted(job_ids)))
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return {row[0]: row[1] for row in rows}
+
     def open(self) -> dict[str, int]:
         """Return how many runs are not over, by state."""
         run = tables.run

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Enum, List, Unicode
+from traitlets import Bool, Enum, List, Unicode
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import CloudMLError
@@ -46,6 +46,11 @@ class CloudMLApp(ExtensionApp):
         help="What dataset() in notebooks may ask this server to sync with its credentials: s3://, s3://BUCKET or s3://BUCKET/PREFIX, any number. Empty: nothing.",
     ).tag(config=True)
 
+    scheduler = Bool(
+        True,
+        help="Whether this server starts what jobs have to run, and looks after it. Servers and `jupyter cloudml scheduler` of one database share the work.",
+    ).tag(config=True)
+
     def _link_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         """Say where sessions are kept; runs before the session manager exists."""
         super()._link_jupyter_server_extension(serverapp)
@@ -70,6 +75,7 @@ class CloudMLApp(ExtensionApp):
                 os.path.realpath(server.root_dir),
                 python_of(server.kernel_spec_manager),
                 self.notebook_data,
+                self.scheduler,
             )
         except CloudMLError as error:
             # The server is up all the same, and each request says why this part of it is not.

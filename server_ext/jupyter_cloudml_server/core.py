@@ -20,21 +20,25 @@ from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs import scheduler
 from jupyter_cloudml.jobs.desk import Desk
+from jupyter_cloudml.jobs.snapshots import Snapshots
 from jupyter_cloudml.machines.operations import Operations
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import executions, machines, provisioner, specs
+from jupyter_cloudml_kernels.host_specs import parse_host_specs
 from jupyter_cloudml_kernels.running import KernelView
 from jupyter_cloudml_server.buckets import BucketCalls
 from jupyter_cloudml_server.calls import CallPool
 from jupyter_cloudml_server.datasets import DatasetCalls
 from jupyter_cloudml_server.drift import DriftWatch
 from jupyter_cloudml_server.environments import EnvironmentCalls
+from jupyter_cloudml_server.following import Follower
 from jupyter_cloudml_server.gauges import GaugesCache
 from jupyter_cloudml_server.jobs import JobCalls
 from jupyter_cloudml_server.kernels import KernelCalls, Sessions
 from jupyter_cloudml_server.machines import MachineCalls
 from jupyter_cloudml_server.publisher import ExecutionNotifier, Publisher, call_soon
+from jupyter_cloudml_server.scheduling import Scheduling
 from jupyter_cloudml_server.workspaces import WorkspaceCalls
 
 EXECUTIONS_EVERY_S = 0.1  # for each kernel; it may print thousands of lines meanwhile
@@ -56,8 +60,9 @@ class Core:
         folder: str = "",
         python_of: Callable[[str], str | None] = lambda spec: None,
         notebook_data: Sequence[str] = ("s3://",),
+        run_jobs: bool = True,
     ) -> None:
-        """`folder` is the root folder of the server, `python_of` gives the Python of a kernelspec here, `notebook_data` what kernels may ask for."""
+        """`run_jobs`: be a scheduler. `folder` is the root folder of the server, `python_of` gives the Python of a kernelspec here, `notebook_data` what kernels may ask for."""
         clock = SystemClock()
         self.home = config.home
         self.started_ms = clock.now_ms()
@@ -90,11 +95,24 @@ class Core:
             local=self._local,
             remote=self._remote,
         )
-        desk = Desk(self._store, self.home, self._machines.get, self.workspaces.send, clock=clock)
+        self._follower = Follower(self._store, self._publisher.emit)
+        desk = Desk(
+            self._store,
+            self.home,
+            self._machines.get,
+            self.workspaces.send,
+            clock=clock,
+            on_event=lambda event: self._follower.wake(),
+            wake=lambda: self._scheduling.wake(),
+        )
+        self._scheduling = Scheduling(
+            (lambda: self._scheduler(desk.snapshots)) if run_jobs else None
+        )
         self.jobs = JobCalls(
             self._store,
             desk,
-            self._hand_over,
+            self._see_to_runs,
+            self._follower.watch,
             clock=clock,
             local=self._local,
             remote=self._remote,
@@ -147,6 +165,7 @@ class Core:
             "started_ms": self.started_ms,
             "machines": len(await self.machines.all()),
             "kernels": sum(view.state != "ended" for view in provisioner.live()),
+            "scheduler": self._scheduling.to_dict(),
         }
 
     def start(self) -> None:
@@ -155,17 +174,21 @@ class Core:
             provisioner.subscribe(self._publish_kernel),
             self.executions.subscribe(self._notifier.changed),
         ]
+        self._follower.start()
         self._spawn(self._connect())
+        self._spawn(self._scheduling.run())
 
     async def close(self) -> None:
         """Let go of everything; machines, processes and kernels there go on."""
         self._closed = True
         self._publisher.close()
+        self._follower.stop()
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._scheduling.close()
         await self.gauges.close()
         self._answering.close()
         self.operations.close()
@@ -194,9 +217,20 @@ class Core:
         except CloudMLError as error:  # stopped or removed meanwhile
             _log.info("jupyter-cloudml: %s", error)
 
-    def _hand_over(self) -> None:
-        """Have somebody run what was asked for, where no scheduler works."""
-        scheduler.hand_over(self._store, self.home)
+    def _scheduler(self, snapshots: Snapshots) -> scheduler.Scheduler:
+        return scheduler.Scheduler(
+            self._store,
+            self.home,
+            self._machines.link,
+            snapshots,
+            parse_host_specs,
+            on_event=lambda event: self._follower.wake(),
+        )
+
+    def _see_to_runs(self) -> None:
+        """Where no scheduler works, not here and not elsewhere, start one that ends with the runs."""
+        if self._scheduling.is_off:
+            scheduler.hand_over(self._store, self.home)
 
     def _publish_datasets(self, machine: str) -> None:
         """Tell that a machine's datasets have changed. On any thread."""

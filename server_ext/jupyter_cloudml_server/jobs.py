@@ -25,7 +25,8 @@ Json = dict[str, JSON]
 class JobCalls:
     """Every request about jobs and runs. `local` serves what the store and this computer know; `remote` what may send code to a machine.
 
-    `asked` is called after something was asked for that a scheduler has to do.
+    `asked` is called after something was asked for that a scheduler has to do, `watch` with a run, its file of records, and up to where somebody
+    has read that.
     """
 
     def __init__(
@@ -33,13 +34,14 @@ class JobCalls:
         store: Store,
         desk: Desk,
         asked: Callable[[], None],
+        watch: Callable[[str, Path, int], None],
         *,
         clock: Clock,
         local: CallPool,
         remote: CallPool,
     ) -> None:
         self._store, self._desk, self._asked, self._clock = store, desk, asked, clock
-        self._local, self._remote = local, remote
+        self._local, self._remote, self._watch = local, remote, watch
         self._lists = desk.lists
 
     # -- jobs -------------------------------------------------------------------------------------
@@ -223,7 +225,10 @@ class JobCalls:
         run = self._store.runs.get(run_id)  # read before the file: what it ended with is in there
         last = len(self._store.runs.attempts(run_id))
         n = last if attempt is None else attempt
-        found, after = self._desk.results.log_of(run_id, n).page(offset, limit)
+        log = self._desk.results.log_of(run_id, n)
+        found, after = log.page(offset, limit)
+        if run.ended_ms is None and n == last:
+            self._watch(run_id, log.path, after)
         over = not found and (run.ended_ms is not None or n < last)
         return {
             "records": cast(JSON, found),

@@ -12,7 +12,10 @@ from jupyter_events import EventLogger
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import SCHEMA_BASE, Event
 
-NOUNS = ("machine", "operation", "kernel", "executions", "workspace", "drift", "dataset")
+NOUNS = (
+    *("machine", "operation", "kernel", "executions", "workspace", "drift", "dataset"),
+    *("job", "run", "run-records"),
+)
 
 
 class Publisher:

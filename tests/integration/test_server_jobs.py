@@ -5,25 +5,51 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from liveserver import Reply, ThreadServer, places, thread_server, wait_for
+from liveserver import ProcessServer, Reply, leave_nothing, start_server, wait_for
 from runs import notebook
+
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.store import Store
+
+from .test_jobs_cli import counted, marks
 
 RUN_S = 90.0
 
 
+@dataclass
+class Site:
+    """A server that can be killed, and the next one of the same installation."""
+
+    root: Path
+    server: ProcessServer
+
+    def put(self, name: str, *sources: str, **more: Any) -> Path:
+        """A notebook in the root folder of the server."""
+        path = self.root / "notebooks" / f"{name}.ipynb"
+        path.write_text(json.dumps(notebook(*sources, **more)))
+        return path
+
+    def restart(self, *, kill: bool) -> None:
+        self.server.stop(kill=kill)
+        self.server = start_server(self.root)
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadServer]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("jobs")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in places(root).items():
-            patch.setenv(name, value)
-        with thread_server(root) as made:
-            yield made
-            made.operation(made.api("POST", "machines/local/stop"), 90)
+    made = Site(root, start_server(root))
+    try:
+        yield made
+        made.server.operation(made.server.api("POST", "machines/local/stop"), 90)
+    finally:
+        made.server.stop()
+        leave_nothing(root)
 
 
 @pytest.fixture
@@ -31,14 +57,7 @@ def name() -> str:
     return f"job-{secrets.token_hex(4)}"
 
 
-def put(server: ThreadServer, name: str, *sources: str, **more: Any) -> Path:
-    """A notebook in the root folder of the server."""
-    path = Path(server.app.root_dir, f"{name}.ipynb")
-    path.write_text(json.dumps(notebook(*sources, **more)))
-    return path
-
-
-def ended(server: ThreadServer, run_id: str) -> Any:
+def ended(server: ProcessServer, run_id: str) -> Any:
     def over() -> Any:
         found = server.get(f"runs/{run_id}")
         return found if found["ended_ms"] is not None else None
@@ -51,9 +70,9 @@ def made(reply: Reply, status: int = 201) -> Any:
     return reply.json()
 
 
-def test_a_notebook_runs_and_all_of_it_is_shown(server: ThreadServer, name: str) -> None:
-    put(
-        server,
+def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
+    server = site.server
+    site.put(
         name,
         "alpha: int = 1  # how much",
         "print('alpha is', alpha)",
@@ -108,13 +127,11 @@ def test_a_notebook_runs_and_all_of_it_is_shown(server: ThreadServer, name: str)
     assert len(server.get(f"jobs/{name}")["strip"]) == 3
 
 
-def test_a_job_is_made_changed_paged_paused_filled_and_deleted(
-    server: ThreadServer, name: str
-) -> None:
-    put(server, name, "1")
+def test_a_job_is_made_changed_paged_paused_filled_and_deleted(site: Site, name: str) -> None:
+    server, path = site.server, site.put(name, "1")
     definition = {"name": name, "notebook": f"{name}.ipynb", "triggers": [{"every": "1d"}]}
     job = made(server.api("POST", "jobs", {"definition": definition}))
-    assert job["definition"]["notebook"] == str(Path(server.app.root_dir, f"{name}.ipynb"))
+    assert job["definition"]["notebook"] == str(path)
     assert job["next_due_ms"] > job["next_due_ms"] - 86_400_000 > 0
     same = made(server.api("POST", "jobs", {"definition": job["definition"]}), 200)
     assert same["rev"] == 1
@@ -147,7 +164,8 @@ def test_a_job_is_made_changed_paged_paused_filled_and_deleted(
         assert ended(server, run["id"])["state"] in ("cancelled", "succeeded")
 
 
-def test_a_trigger_is_told_in_words_or_refused_by_field(server: ThreadServer) -> None:
+def test_a_trigger_is_told_in_words_or_refused_by_field(site: Site) -> None:
+    server = site.server
     told = made(server.api("POST", "jobs/preview", {"trigger": {"cron": "30 2 * * *"}}), 200)
     assert "2:30" in told["words"] and len(told["next_ms"]) == 5
     for trigger in ({"cron": "61 * * * *"}, {"cron": "0 0 31 2 *"}, {"tz": "Mars/North"}, {}):
@@ -156,7 +174,8 @@ def test_a_trigger_is_told_in_words_or_refused_by_field(server: ThreadServer) ->
     assert server.get("jobs/schema")["properties"]["triggers"]
 
 
-def test_selected_cells_become_a_notebook_with_what_they_need(server: ThreadServer) -> None:
+def test_selected_cells_become_a_notebook_with_what_they_need(site: Site) -> None:
+    server = site.server
     content = notebook("a = 1", "b = 2", "print(a)")
     found = made(server.api("POST", "jobs/selection", {"content": content, "cells": [2]}), 200)
     assert (found["cells"], found["needed"]) == ([0, 2], [{"index": 0, "names": ["a"]}])
@@ -165,3 +184,39 @@ def test_selected_cells_become_a_notebook_with_what_they_need(server: ThreadServ
     assert (none.status, none.code) == (400, "no_cells")
     wrong = server.api("POST", "jobs/selection", {"content": {"cells": 1}, "cells": [0]})
     assert (wrong.status, wrong.code) == (400, "bad_notebook")
+
+
+def test_pages_follow_a_run_that_outlives_its_server_and_what_others_do(
+    site: Site, name: str
+) -> None:
+    folder = site.root / "notebooks" / name
+    path = counted(folder)
+    body = {"path": f"{name}/{path.name}"}
+    with site.server.events() as events:
+        run = made(site.server.api("POST", "runs", body))["id"]
+        told = events.until(lambda e: e["noun"] == "run" and e["state"] == "running", 60)
+        assert (told["id"], told["attempts"]) == (run, 1)
+        assert told["job"].startswith("counted-")
+        site.server.get(f"runs/{run}/records")
+        events.until(lambda e: e == {"noun": "run-records", "id": run})
+        wait_for(lambda: len(marks(folder)) == 2, 60, "the second cell")
+    assert site.server.get("status")["scheduler"] == {"state": "working", "cause": None}
+    assert [each["id"] for each in site.server.get("runs/summary")["running"]] == [run]
+
+    site.restart(kill=True)
+    with site.server.events() as events:
+        (folder / "go").touch()
+        told = events.until(lambda e: e["noun"] == "run" and e["state"] == "succeeded", 60)
+        assert (told["id"], told["attempts"]) == (run, 1)
+        store = Store.open(Config(home=site.root / "cloudml"))
+        try:
+            wanted = {"name": name, "notebook": str(path)}
+            Jobs(store).apply(wanted)  # as another process does
+            told = events.until(lambda e: e["noun"] == "job")
+            assert (told["name"], told["rev"], told["deleted"]) == (name, 1, False)
+        finally:
+            store.close()
+    seen = site.server.get(f"runs/{run}")
+    assert [cell["status"] for cell in seen["cells"]] == ["ok"] * 3
+    assert [line.split()[0] for line in marks(folder)] == ["1", "2", "3"], "each cell runs once"
+    assert len({line.split()[1] for line in marks(folder)}) == 1
