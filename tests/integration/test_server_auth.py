@@ -43,6 +43,7 @@ BODIES: dict[str, object] = {
     "buckets/measure": {"bucket": "bucket"},
     "jobs": {"definition": {}},
     "jobs/preview": {"trigger": {}},
+    "jobs/selection": {"content": {}, "cells": [0]},
     "jobs/k/backfill": {"from_ms": 0, "until_ms": 1},
     "runs": {"path": "a.ipynb"},
     "workspaces/sync": {"path": "", "machine": "box"},
