@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from jupyter_cloudml.cli.job_defining import backfill, create, pause, resume
+from jupyter_cloudml.cli.job_files import apply, diff, export, schema
 from jupyter_cloudml.cli.job_looking import list_, runs, show
 from jupyter_cloudml.cli.job_running import cancel, logs, retry, run
 
@@ -14,5 +15,9 @@ def job() -> None:
     """Run notebooks as jobs, now and by schedule, and look at their runs."""
 
 
-for _verb in (run, create, list_, runs, show, logs, cancel, retry, pause, resume, backfill):
+_VERBS = (
+    *(run, create, list_, runs, show, logs, cancel, retry, pause, resume, backfill),
+    *(apply, diff, export, schema),
+)
+for _verb in _VERBS:
     job.add_command(_verb)

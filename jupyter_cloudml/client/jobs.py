@@ -11,6 +11,7 @@ from typing import TypeAlias
 from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.jobs import scheduler
 from jupyter_cloudml.jobs.desk import Desk, name_of
+from jupyter_cloudml.jobs.files import JobFiles
 from jupyter_cloudml.jobs.lists import job_to_dict
 from jupyter_cloudml.jobs.parameters import find, from_text
 from jupyter_cloudml.jobs.records import Record
@@ -34,6 +35,7 @@ class JobVerbs:
         self._store, self._home, self._core = store, home, core
         self._desk = Desk(store, home, core.get, send_code)
         self._jobs, self._results = self._desk.jobs, self._desk.results
+        self.files = JobFiles(store, self._jobs, core.get)
 
     # -- jobs -------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jupyter_cloudml.jobs import schedule
 from jupyter_cloudml.jobs.model import JobSpec
 from jupyter_cloudml.jobs.triggers import Trigger
-from jupyter_cloudml.store.jobs import Definition
+from jupyter_cloudml.store.jobs_applying import Definition
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
 from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord
 

@@ -62,14 +62,14 @@ def schema() -> dict[str, JSON]:
 def _check_job(values: Mapping[str, object], path: str, problems: Problems) -> None:
     if values.get("max_running") is not None and values.get("overlap", "skip") != "allow":
         remedy = "set overlap to allow, or take max_running out"
-        problems.append(
-            Problem("max_running", "means nothing where one run goes on at a time", remedy)
-        )
+        where = f"{path}.max_running".lstrip(".")
+        problems.append(Problem(where, "means nothing where one run goes on at a time", remedy))
     triggers = cast("tuple[Trigger, ...]", values.get("triggers", ()))
     keys = [trigger.key for trigger in triggers]
     for n, key in enumerate(keys):
         if key in keys[:n]:
-            problems.append(Problem(f"triggers[{n}]", "is there twice", "take one out"))
+            where = f"{path}.triggers[{n}]".lstrip(".")
+            problems.append(Problem(where, "is there twice", "take one out"))
 
 
 _MACHINE = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", 63, example="box-2")

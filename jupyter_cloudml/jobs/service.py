@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jupyter_cloudml.clock import Clock, SystemClock
@@ -16,6 +16,7 @@ from jupyter_cloudml.jobs.model import JOB, JobSpec
 from jupyter_cloudml.jobs.problems import Problems, refuse
 from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs_applying import Applied, Author
 from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
 from jupyter_cloudml.store.jobs_results import Snapshot
 
@@ -50,19 +51,34 @@ class Jobs:
         self._store, self._clock = store, clock or SystemClock()
         self._on_event, self._wake = on_event, wake
 
-    def apply(self, value: object, *, author: str = "", git_commit: str | None = None) -> JobRecord:
+    def apply(self, value: object, author: Author | None = None) -> JobRecord:
         """Make or change the job that a JSON definition describes; the same again changes nothing.
 
         Raises UsageError (bad_job with every wrong field, circle) and NotFound for a job to run after that is not there.
         """
         now = self._clock.now_ms()
         wanted = definition(JobSpec.from_dict(value), now)
-        applied = self._store.jobs.apply(
-            wanted, now, author=author, git_commit=git_commit, refuse=refuse_circle
-        )
+        applied = self._store.jobs.apply(wanted, now, author=author, refuse=refuse_circle)
         if applied.event is not None:
             self._tell([applied.event])
         return applied.record
+
+    def apply_file(
+        self, specs: Sequence[JobSpec], author: Author, prune: str | None = None
+    ) -> tuple[Sequence[Applied], Sequence[JobRecord]]:
+        """Make or change many jobs at once, or none of them; `prune` is a project: its other jobs are deleted. Returns both.
+
+        Raises UsageError (circle), NotFound for a job to run after that is not there, Conflict for a job of another project.
+        """
+        now = self._clock.now_ms()
+        wanted = [definition(spec, now) for spec in specs]
+        applied, gone, told = self._store.jobs.apply_file(
+            wanted, now, author=author, refuse=refuse_circle, prune=prune
+        )
+        self._tell([each.event for each in applied if each.event is not None])
+        self._tell(told)
+        self._wake()
+        return applied, gone
 
     def preview(self, trigger: Trigger, count: int = 5) -> Preview:
         """Say when a trigger fires. Raises UsageError."""

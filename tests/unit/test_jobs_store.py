@@ -19,7 +19,7 @@ from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import MachineRecord, Store, StoreError, migrations
-from jupyter_cloudml.store.jobs import Definition, Edges
+from jupyter_cloudml.store.jobs_applying import Author, Definition, Edges
 from jupyter_cloudml.store.jobs_claims import Claiming, Move
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
 from jupyter_cloudml.store.jobs_records import (
@@ -562,3 +562,41 @@ def test_a_database_from_before_jobs_keeps_its_machines(
     assert new.machines.list() == [box]
     assert new.jobs.page() == []
     new.close()
+
+
+# --- a file of jobs ---
+
+
+def test_a_file_is_applied_in_one_transaction(store: Store) -> None:
+    """In any order of what runs after what, with what it deletes; an error leaves all as it was."""
+    down = wanted("down", triggers=[after()], after={"after-success": "up"})
+    who = Author("ada", "c0ffee")
+
+    def refuse(edges: Edges) -> None:
+        if ("up", "up") in edges:
+            raise UsageError("a circle")
+
+    applied, gone, _ = store.jobs.apply_file([down, wanted("up")], 5, author=who, refuse=refuse)
+    assert [(each.record.name, each.event is not None) for each in applied] == [
+        ("down", True),
+        ("up", True),
+    ]
+    assert not gone
+    assert store.jobs.author(applied[0].record.id, 1) == who
+    circle = wanted("up", spec={"n": 1}, triggers=[after()], after={"after-success": "up"})
+    with pytest.raises(UsageError):
+        store.jobs.apply_file([wanted("new"), circle], 6, author=who, refuse=refuse, prune="digits")
+    assert [(job.name, job.rev) for job in store.jobs.page()] == [("down", 1), ("up", 1)]
+    with pytest.raises(Conflict):
+        store.jobs.apply_file(
+            [wanted("x"), wanted("up", project="b")], 6, author=who, refuse=refuse
+        )
+    lost = wanted("y", triggers=[after()], after={"after-success": "none"})
+    with pytest.raises(NotFound):
+        store.jobs.apply_file([wanted("x"), lost], 6, author=who, refuse=refuse)
+    _, gone, told = store.jobs.apply_file(
+        [wanted("up")], 7, author=who, refuse=refuse, prune="digits"
+    )
+    assert [job.name for job in gone] == ["down"]
+    assert [(event.name, event.state) for event in told] == [("down", "deleted")]
+    assert [(job.name, job.rev) for job in store.jobs.page()] == [("up", 1)]
