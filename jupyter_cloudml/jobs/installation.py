@@ -29,6 +29,7 @@ MODULES = (
     "spec",
     "starting",
     "run",
+    "keeping",
     "warm",
     "main",
 )

@@ -78,6 +78,15 @@ class Execution(NotebookClient):
             )
             cell.outputs = []
 
+    def reuse_cell(self, index: int) -> None:
+        """Say of a cell that it was run by an earlier run, in this kernel."""
+        cell = self.nb.cells[index]
+        if cell.cell_type == "code" and cell.source.strip():
+            now, name = now_ms(), cell.get("id")
+            self.records.say(
+                "cell", index=index, id=name, state="done", status="reused", at_ms=now
+            )
+
     def widgets(self) -> JSON | None:
         """The state of the widgets, as notebooks have it in their metadata."""
         self.set_widgets_metadata()

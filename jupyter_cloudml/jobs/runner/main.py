@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 
+from .keeping import runs
 from .kernel import PR_SET_CHILD_SUBREAPER, end_all, prctl
 from .records import Records
 from .run import Run
@@ -33,7 +34,7 @@ def cold(records: Records) -> int:
 
     run = Run(spec, records, kernel)
     try:
-        asyncio.run(run.whole())
+        asyncio.run(runs(run, records))
     finally:
         run.kernel.remove()
     return ENDED

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .execution import Execution
 
 MOVE_IN = "import os as _o\n_o.chdir({cwd!r})\n_o.environ.update({env!r})\ndel _o\n"
+RENAME = "import os as _o\n_o.environ.update({env!r})\ndel _o\n"
 OUTPUT_LIMIT, CELL_LIMIT = 256 << 20, 64 << 20
 GRACE_S = 5.0  # from the interrupt to the kill of a cell that is over its time
 CANCEL_S = 2.0
@@ -34,13 +35,18 @@ class Run:
         records: Records,
         kernel: KernelProcess,
         ready: tuple[AsyncKernelClient, JSON] | None = None,
+        resumed_at: int | None = None,
     ) -> None:
-        """`ready`: a client of a kernel that has waited for this run, and what it says of itself."""
+        """`ready`: a client of a kernel that has waited for this run, and what it says of itself. `resumed_at`: the cells before this one have
+        run in it already.
+        """
         self.spec, self.records, self.kernel, self.ready = spec, records, kernel, ready
         self.stop: Stop | None = None
         self.client = ready[0] if ready else None
         self.cell: int | None = None  # the one that runs, or failed
-        self._kill: asyncio.TimerHandle | None = None
+        self.resumed_at = resumed_at
+        self.keeps = False  # its kernel is to be kept
+        self._timers: list[asyncio.TimerHandle] = []
 
     # -- ending it early ------------------------------------------------------------------------------------------------------
     def halt(self, stop: Stop, grace: float) -> None:
@@ -53,7 +59,7 @@ class Run:
             self.client.control_channel.send(self.client.session.msg("interrupt_request", {}))
         else:
             self.kernel.interrupt()
-        self._kill = loop.call_later(grace, self.kernel.kill)
+        self._timers.append(loop.call_later(grace, self.kernel.kill))
 
     def cancel(self) -> None:
         """Somebody asked for its end."""
@@ -69,7 +75,7 @@ class Run:
         limit = self.spec.get("timeout_s")
         if limit:
             over = Stop("timed_out", "run_timeout", f"it took longer than {limit:g} s")
-            loop.call_later(float(limit), self.halt, over, GRACE_S)
+            self._timers.append(loop.call_later(float(limit), self.halt, over, GRACE_S))
         try:
             client = await self._ready()
             await self._cells(client)
@@ -113,9 +119,11 @@ class Run:
     async def _move_in(self, client: AsyncKernelClient) -> None:
         from .execution import run_silently
 
-        reply = await run_silently(
-            client, MOVE_IN.format(cwd=folder(self.spec), env=env_of(self.spec))
-        )
+        code = MOVE_IN.format(cwd=folder(self.spec), env=env_of(self.spec))
+        if self.resumed_at is not None:  # it is where the cells before have gone
+            python = self.spec["kernel"].get("language") == "python"
+            code = RENAME.format(env=env_of(self.spec)) if python else ""
+        reply = await run_silently(client, code)
         if reply.get("status") != "ok":
             raise Stop("failed", "kernel_start", f"the kernel cannot work there: {reply}")
 
@@ -139,7 +147,10 @@ class Run:
                 if self.stop is not None:
                     raise self.stop
                 self.cell = index
-                await self._cell(execution, index)
+                if index < (self.resumed_at or 0):
+                    execution.reuse_cell(index)
+                else:
+                    await self._cell(execution, index)
             if self.stop is not None:
                 raise self.stop
             self.cell = None
@@ -172,32 +183,22 @@ class Run:
     def _end(self, stop: Stop) -> JSON:
         return ended(stop, self.cell, self.kernel.peak())
 
-    async def keep(self, seconds: float) -> None:
-        """Leave the kernel of a failed run to whoever wants to look, until then or until the run is stopped."""
-        until = now_ms() + int(1000 * seconds)
-        self.records.say("kept", connection_file=self.kernel.file, until_ms=until)
-        gone = asyncio.ensure_future(self.kernel.end())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, gone.cancel)
-        await asyncio.wait({gone}, timeout=seconds)
-        gone.cancel()
-
     async def whole(self) -> None:
-        """Run it, say how it ended, and keep its kernel where that is wanted."""
+        """Run it and say how it ended; then `keeps` says whether its kernel is wanted still."""
         try:
             end = await self.run()
         except Exception as exc:  # noqa: BLE001 - said, and the run has ended
             traceback.print_exc()
             end = self._end(Stop("failed", "runner_error", f"{type(exc).__name__}: {exc}"))
-        keep = float(self.spec.get("keep_on_failure_s") or 0)
-        alive = self.kernel.code is None
+        for timer in self._timers:
+            timer.cancel()
         self.records.say("ended", **end, at_ms=now_ms())
-        self.records.flush()
-        if keep > 0 and alive and end["state"] in ("failed", "timed_out"):
-            await self.keep(keep)
         self.records.flush()
         if self.client is not None:
             self.client.stop_channels()
+        wanted = float(self.spec.get("keep_on_failure_s") or 0) > 0
+        alive = self.kernel.code is None
+        self.keeps = wanted and alive and end["state"] in ("failed", "timed_out")
 
 
 def shown(info: JSON) -> JSON:

@@ -10,9 +10,10 @@ from .records import Records, now_ms
 from .spec import JSON, env_of, folder
 
 
-def begun(spec: JSON, records: Records) -> None:
-    """Say that it is being run, before anything is."""
-    records.say("begun", run=spec["run"], attempt=spec["attempt"], pid=os.getpid(), at_ms=now_ms())
+def begun(spec: JSON, records: Records, resumed_at: int | None = None) -> None:
+    """Say that it is being run, before anything is; from which cell on, where it goes on in a kernel that was kept."""
+    who = {"run": spec["run"], "attempt": spec["attempt"], "pid": os.getpid()}
+    records.say("begun", **who, resumed_at=resumed_at, at_ms=now_ms())
 
 
 def start_kernel(spec: JSON, ipc: bool = True) -> KernelProcess:

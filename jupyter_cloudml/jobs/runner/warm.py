@@ -8,6 +8,7 @@ import os
 import signal
 from typing import Any
 
+from .keeping import runs
 from .kernel import KernelProcess, end_all
 from .records import Records
 from .run import Run
@@ -84,7 +85,7 @@ async def warm(waiting: JSON | None, records: Records) -> int:
     if run is None:
         return NO_KERNEL
     try:
-        await run.whole()
+        await runs(run, records)
     finally:
         run.kernel.remove()
     return 0
