@@ -7,7 +7,7 @@ import click
 from jupyter_cloudml.cli.job_defining import backfill, create, pause, resume
 from jupyter_cloudml.cli.job_files import apply, diff, export, schema
 from jupyter_cloudml.cli.job_looking import list_, runs, show
-from jupyter_cloudml.cli.job_running import cancel, logs, retry, run
+from jupyter_cloudml.cli.job_running import cancel, logs, open_, release, retry, run
 
 
 @click.group()
@@ -16,8 +16,8 @@ def job() -> None:
 
 
 _VERBS = (
-    *(run, create, list_, runs, show, logs, cancel, retry, pause, resume, backfill),
-    *(apply, diff, export, schema),
+    *(run, create, list_, runs, show, logs, cancel, retry, open_, release),
+    *(pause, resume, backfill, apply, diff, export, schema),
 )
 for _verb in _VERBS:
     job.add_command(_verb)

@@ -1,7 +1,8 @@
-"""`jupyter cloudml job run|logs|cancel|retry`: runs, and waiting for them."""
+"""`jupyter cloudml job run|logs|cancel|retry|release|open`: runs, and waiting for them."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from jupyter_cloudml.jobs.records import Record
 from jupyter_cloudml.jobs.run_log import printed
 from jupyter_cloudml.store.jobs_records import RunRecord
 
+LOOK_S = 1.0
 RUN = click.argument("run_id", metavar="RUN")
 FOLLOW = click.option("--follow", is_flag=True, help="Show what it prints until it is over.")
 
@@ -124,18 +126,63 @@ def cancel(run_id: str, wait: bool, as_json: bool) -> int:
 
 @click.command()
 @RUN
+@click.option("--on", metavar="NAME", help="Another machine than that of the run.")
+@click.option(
+    "--from-failed", is_flag=True, help="Go on at the cell that failed, where its kernel was kept."
+)
 @click.option("--wait", is_flag=True, help="Wait until it is over; the exit status says how.")
 @FOLLOW
 @render.json_option
-def retry(run_id: str, wait: bool, follow: bool, as_json: bool) -> int:
-    """Run again what a run that is over ran: the same notebook and parameters, from its first cell."""
+def retry(
+    run_id: str, on: str | None, from_failed: bool, wait: bool, follow: bool, as_json: bool
+) -> int:
+    """Run again what a run that is over ran: the same notebook and parameters, from its first cell.
+
+    With --from-failed it goes on in the kernel that `keep_on_failure` has kept, at the cell that failed; where there is none, from its first
+    cell. It says which, and why.
+    """
     with Client() as client, cancellable() as stopped:
-        made = client.jobs.retry(run_id)
+        made, how = client.jobs.retry(run_id, on=on, from_failed=from_failed)
+        if from_failed:
+            render.say(how)
         if wait or follow:
             with client.jobs.serving():
                 made = _watch(client, made, stopped, follow, as_json)
         client.jobs.hand_over()
     return _told(made, wait or follow, as_json)
+
+
+@click.command()
+@RUN
+def release(run_id: str) -> int:
+    """End the kernel that a failed run has left (`keep_on_failure`)."""
+    with Client() as client:
+        ended = client.jobs.release(run_id)
+    render.say("it has ended" if ended else "the run has left no kernel")
+    return DONE if ended else FAILED
+
+
+@click.command("open")
+@RUN
+@render.json_option
+def open_(run_id: str, as_json: bool) -> int:
+    """Say how to look into the kernel that a failed run has left (`keep_on_failure`).
+
+    That of another machine is brought here until Ctrl-C.
+    """
+    with Client() as client, cancellable() as stopped, client.jobs.opened(run_id) as (left, file):
+        command = f"jupyter console --existing {shlex.quote(file)}"
+        if as_json:
+            render.show_json({**left.to_dict(), "connection_file": file, "command": command})
+            sys.stdout.flush()
+        else:
+            click.echo(command)
+            render.say(f"it is kept until {render.moment(left.until_ms)}")
+        if left.connection_file != file:
+            render.say("it is brought here until Ctrl-C")
+            while not stopped.wait(LOOK_S) and client.jobs.kept(run_id) is not None:
+                pass
+    return DONE
 
 
 def show_record(record: Record, err: bool = False) -> None:

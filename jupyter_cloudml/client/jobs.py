@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from jupyter_cloudml.errors import JSON, UsageError
+from jupyter_cloudml.errors import JSON, NotFound, UsageError
 from jupyter_cloudml.jobs import scheduler
+from jupyter_cloudml.jobs.bridge import Bridge
 from jupyter_cloudml.jobs.desk import Desk, name_of
 from jupyter_cloudml.jobs.files import JobFiles
+from jupyter_cloudml.jobs.kept import Left
 from jupyter_cloudml.jobs.lists import job_to_dict
 from jupyter_cloudml.jobs.parameters import find, from_text
 from jupyter_cloudml.jobs.records import Record
@@ -126,12 +128,45 @@ class JobVerbs:
         return self._results.show(run_id)
 
     def cancel(self, run_id: str) -> RunRecord:
-        """Have a run end; it has once its state says so. Raises NotFound."""
-        return self._jobs.cancel(run_id)
+        """Have a run end; it has once its state says so. The kernel that a failed one has left ends as well. Raises NotFound, LinkDown."""
+        found = self._jobs.cancel(run_id)
+        if found.ended_ms is not None:
+            self.release(run_id)
+        return found
 
-    def retry(self, run_id: str) -> RunRecord:
-        """Run again, as a whole, what a run that is over ran: notebook, parameters, definition. Raises NotFound, Conflict."""
-        return self._jobs.rerun(run_id)
+    def retry(
+        self, run_id: str, *, on: str | None = None, from_failed: bool = False
+    ) -> tuple[RunRecord, str]:
+        """Run again what a run that is over ran: notebook, parameters, definition; on another machine where one is given.
+
+        `from_failed`: from the failed cell on, where its kernel was kept. Also returns from where it runs and why, in words. Raises NotFound,
+        Conflict, and what a sync raises.
+        """
+        return self._desk.retry(run_id, on=on, from_failed=from_failed)
+
+    def release(self, run_id: str) -> bool:
+        """End the kernel that a failed run has left; False where there is none. Raises NotFound, LinkDown."""
+        return self._desk.release(run_id, self._core.link)
+
+    def kept(self, run_id: str) -> Left | None:
+        """Return the kernel that a failed run has left. Raises NotFound."""
+        return self._results.kernels.of(self.find(run_id))
+
+    @contextmanager
+    def opened(self, run_id: str) -> Iterator[tuple[Left, str]]:
+        """Have the kernel that a failed run has left here, meanwhile; yields it and a connection file of this computer.
+
+        Raises NotFound where it has left none, LinkDown.
+        """
+        left = self.kept(run_id)
+        if left is None:
+            raise NotFound(
+                f"the run {run_id} has left no kernel",
+                code="no_kernel",
+                hint="`keep_on_failure` in the definition of its job keeps it",
+            )
+        with Bridge(self._core.link(left.machine), left.connection_file) as bridge:
+            yield left, bridge.file
 
     def records(
         self, run_id: str, stop: Callable[[], bool] = lambda: False, *, follow: bool = True

@@ -237,8 +237,8 @@ class Attempt:
 
     def __init__(self, link: Link, row: Mapping[str, Any], cursor: Cursor = START) -> None:
         self.link, self.row, self.id = link, dict(row), str(row["id"])
-        seq, self._received = row.get("base") or (0, 0)  # what is before is of another attempt
-        self._first = Cursor(int(seq))
+        seq, received = row.get("base") or (0, 0)  # what is before is of another attempt
+        self._first, self._received = Cursor(int(seq)), int(received)
         cursor = self._first if cursor == START else cursor
         self._cursor = self._told = cursor
         self._reader = Reader(cursor)
@@ -254,7 +254,7 @@ class Attempt:
     @property
     def waits(self) -> bool:
         """Whether it has not been told yet what to run, when it was found."""
-        return self.row["state"] == "running" and int(self.row["received"]) <= int(self._received)
+        return self.row["state"] == "running" and int(self.row["received"]) <= self._received
 
     def give(self, work: Work) -> None:
         """Send what is to be run. Raises LinkDown when the machine takes nothing for long."""

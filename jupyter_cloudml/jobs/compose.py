@@ -15,13 +15,15 @@ from ..machines.model import LOCAL
 from ..paths import private_dir, unusable
 from ..store import Store
 from ..workspaces.workspace import place_of
-from .attempt import Work
+from .attempt import Resume, Work
 from .executor import Order
 from .model import JobSpec
-from .notebook import Notebook, parse, without_outputs
+from .notebook import Notebook, executed, parse, without_outputs
 from .parameters import check, find, inject, language_of
+from .run_log import RunLog
 from .secrets import resolve
 from .snapshots import Snapshots, write
+from .triggers import interval_s
 
 OWN = ("", "python3", "python")  # the machine's own Python is meant
 
@@ -57,7 +59,8 @@ class Composer:
         """Return the work. Raises CloudMLError for what cannot be run."""
         spec = JobSpec.from_dict(dict(order.spec))
         name = Path(spec.notebook).name
-        snapshot_id = self._store.runs.get(order.run_id).snapshot_id
+        run = self._store.runs.get(order.run_id)
+        snapshot_id, resume = run.snapshot_id, resume_of(run.changes)
         if snapshot_id is None:  # made by a trigger: it has what there is when it starts
             taken = self._snapshots.take(spec, order.params)
             snapshot_id = taken.id
@@ -79,6 +82,8 @@ class Composer:
             secrets=resolve(spec.secrets),
             timeout_s=spec.timeout_s,
             cell_timeout_s=spec.cell_timeout_s,
+            keep_on_failure_s=kept_for(spec, order.attempt),
+            resume=resume,
         )
         self._note(order, work, place.code if place else snapshot.code)
         return work
@@ -94,10 +99,26 @@ class Composer:
         }
         try:
             place = private_dir(private_dir(self._folder) / order.run_id)
-            write(place / f"{order.attempt}.sent.json", json.dumps(work.notebook).encode())
+            shown = self._with_cells_before(work)
+            write(place / f"{order.attempt}.sent.json", json.dumps(shown).encode())
             write(place / f"{order.attempt}.work.json", json.dumps(told).encode())
         except OSError as exc:
             raise unusable(self._folder, exc) from exc
+
+    def _with_cells_before(self, work: Work) -> Mapping[str, Any]:
+        """Return the notebook as sent; of one that goes on in another run's kernel, with what that run has printed before."""
+        run_id, _, attempt = (
+            (work.resume.of if work.resume else "").removeprefix("run-").rpartition("-")
+        )
+        if work.resume is None or not attempt.isdigit():
+            return work.notebook
+        try:
+            sent = json.loads((self._folder / run_id / f"{attempt}.sent.json").read_bytes())
+        except FileNotFoundError:
+            return work.notebook
+        made = executed(sent, RunLog(self._folder / run_id, int(attempt)).read())
+        at = work.resume.at
+        return {**work.notebook, "cells": [*made["cells"][:at], *work.notebook["cells"][at:]]}
 
     def _kernel(self, spec: JobSpec, notebook: Notebook, link: Link) -> dict[str, Any]:
         named = spec.kernel is not None or spec.environment is not None
@@ -134,6 +155,21 @@ class Composer:
                 hint=f"jupyter cloudml machine start {link.machine}",
             )
         return python
+
+
+def kept_for(spec: JobSpec, attempt: int) -> float:
+    """Return for how many seconds the kernel of this attempt is kept where it fails: that of the last one that there is."""
+    last = attempt > spec.retry.count
+    return float(interval_s(spec.keep_on_failure)) if spec.keep_on_failure and last else 0.0
+
+
+def resume_of(changes: Mapping[str, JSON]) -> Resume | None:
+    """Return what a run goes on with."""
+    found = changes.get("resume")
+    if not isinstance(found, Mapping):
+        return None
+    at = found.get("at")
+    return Resume(str(found.get("of")), at if isinstance(at, int) else 0)
 
 
 def wanted(spec: JobSpec, notebook: Notebook, machine: str) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 from ..clock import Clock
 from ..errors import JSON, Conflict, NotFound
 from ..events import Event
+from ..link.link import Link
 from ..machines.model import LOCAL
 from ..store import Store
 from ..store.jobs_records import JobRecord, RunRecord
+from .attempt import Attempts
 from .lists import Lists
 from .notebook import Notebook, parse
 from .parameters import find, language_of
@@ -81,6 +83,33 @@ class Desk:
         wanted = {"name": name or name_of(path), "notebook": str(path), "overlap": "allow", **given}
         self._refuse_other(str(wanted["name"]), str(path))
         return self.jobs.run_job(self.jobs.apply(wanted), params, token=token, content=content)
+
+    def retry(
+        self, run_id: str, *, on: str | None = None, from_failed: bool = False
+    ) -> tuple[RunRecord, str]:
+        """Run again what a run that is over ran, on another machine where one is given; `from_failed`: from the failed cell on, where its kernel
+        was kept. Also returns, in words, from where it runs and why. Raises NotFound, Conflict, and what a sync raises.
+        """
+        run = self._store.runs.get(run_id)
+        if on is not None:
+            self._known(on)
+            spec = self._store.jobs.revision(run.job_id, run.job_rev)
+            self.snapshots.bring_code(Path(str(spec["notebook"])).parent, on)
+        way = self.results.kernels.way(run, on, from_failed=from_failed)
+        made = self.jobs.rerun(run_id, way.changes)
+        if "resume" in way.changes:
+            self.results.kernels.gone(run)
+        return made, way.words
+
+    def release(self, run_id: str, link_of: Callable[[str], Link]) -> bool:
+        """End the kernel that a failed run has left; False where it has left none. Raises NotFound, LinkDown."""
+        run = self._store.runs.get(run_id)
+        left = self.results.kernels.of(run)
+        if left is None:
+            return False
+        ended = Attempts().release(link_of(left.machine), left.name)
+        self.results.kernels.gone(run)
+        return ended
 
     def parameters(self, path: Path) -> dict[str, JSON]:
         """Return what a form asks for before a notebook is run. Raises NotFound, UsageError (`bad_notebook`)."""

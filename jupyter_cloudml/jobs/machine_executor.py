@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import AgentError, CloudMLError, LinkDown, NotFound
 from ..link.link import Link
-from .attempt import START_S, Attempt, Attempts, Outcome, Work
+from .attempt import START_S, Attempt, Attempts, Kept, Outcome, Work
 from .executor import Exit, NotStarted, Observation, Order, Phase
 from .readiness import Readiness
 from .records import START, Cursor, Record
@@ -108,9 +108,8 @@ class MachineExecutor:
             return Observation(Phase.UNREACHABLE)
         if attempt is None:
             return Observation(Phase.UNREACHABLE)
-        if not attempt.row["received"] and attempt.row["state"] == "running":
-            work = self._compose(order, link)
-            attempt.give(work.spec(str(attempt.row["cwd"])))
+        if attempt.waits:
+            attempt.give(self._compose(order, link))
         return self._follow(order, attempt).seen()
 
     def cancel(self, order: Order) -> None:
@@ -127,11 +126,12 @@ class MachineExecutor:
         with self._lock:
             followed = self._followed.pop(order.name, None)
         if followed is not None:
-            followed.attempt.forget()
+            if not followed.has_left_its_kernel:
+                followed.attempt.forget()
             return
         link = self._link_of(order.machine)
         attempt = self._attempts.find(link, order.name)
-        if attempt is not None:
+        if attempt is not None and not attempt.row["warm"]:
             attempt.forget()
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
@@ -177,6 +177,10 @@ class MachineExecutor:
         """Look for an attempt once more. Raises CloudMLError."""
         link = self._link_of(order.machine)
         return self._attempts.find(link, order.name, self._cursor(order))
+
+    def offer(self, attempt: Attempt, order: Order, kept: Kept) -> None:
+        """Let another run have the kernel that an attempt has left. Raises LinkDown."""
+        self._attempts.offer(attempt, order.name, kept.until_ms)
 
     @property
     def closed(self) -> threading.Event:
@@ -229,9 +233,11 @@ class _Followed:
         while not self.executor.closed.is_set():
             try:
                 self.log.open()
-                outcome = self.attempt.follow(self, self.executor.closed)
+                before = self.log.read()
+                outcome = self.attempt.follow(self, self.executor.closed, before)
                 if outcome is not None:
                     self._keep()
+                    self._offer(outcome)
                 self._outcome = outcome
                 break
             except NotFound:
@@ -246,6 +252,17 @@ class _Followed:
             if not self._find_again():
                 self.executor.changed()
                 return
+
+    @property
+    def has_left_its_kernel(self) -> bool:
+        """Whether its process goes on for the kernel's sake."""
+        return self._outcome is not None and self._outcome.kept is not None
+
+    def _offer(self, outcome: Outcome) -> None:
+        """Let another run have the kernel that was left. Raises LinkDown."""
+        if outcome.kept is not None:
+            self.executor.offer(self.attempt, self.order, outcome.kept)
+            self.attempt.leave()
 
     def _keep(self) -> None:
         """Have made what is made of the records; they are all there, so it can be made later as well."""

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from jupyter_cloudml.errors import JSON
-from jupyter_cloudml.jobs.fields import Anything, Choice, Flag, Number, Text
+from jupyter_cloudml.errors import JSON, UsageError
+from jupyter_cloudml.jobs.fields import Anything, Choice, Number, Text
 from jupyter_cloudml.jobs.problems import Problem, Problems, refuse
 from jupyter_cloudml.jobs.retries import RETRY, RetryPolicy
 from jupyter_cloudml.jobs.shapes import ListOf, MapOf, Member, Record, plain
-from jupyter_cloudml.jobs.triggers import NAME, TRIGGER, YEAR_S, Trigger
+from jupyter_cloudml.jobs.triggers import NAME, TRIGGER, YEAR_S, Trigger, interval_s
 
 OVERLAPS = ("skip", "queue", "replace", "allow")
+_MOST_KEPT_S = 86400
 MISSED = ("one", "skip", "all")
 
 
@@ -39,7 +40,7 @@ class JobSpec:
     pool: str | None = None
     priority: int = 0
     secrets: Mapping[str, str] = field(default_factory=dict)
-    keep_on_failure: bool = False
+    keep_on_failure: str | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it as JSON, without what is left at its default."""
@@ -76,6 +77,12 @@ _MACHINE = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", 63, example="box-2")
 _VARIABLE = Text(r"[A-Za-z_][A-Za-z0-9_]*", 200, example="API_TOKEN")
 _SECRET = Text(r"(env|keyring|file):.+", 1000, example="keyring:service/name")
 _SECONDS = Number(1, YEAR_S)
+
+
+def _kept_for(text: str) -> None:
+    if interval_s(text) > _MOST_KEPT_S:
+        raise UsageError(f"{text} is too long", hint="write 1d or less")
+
 
 JOB = Record(
     JobSpec,
@@ -121,7 +128,10 @@ JOB = Record(
             MapOf(_VARIABLE, _SECRET), "variables of the environment, and where each secret is", {}
         ),
         "keep_on_failure": Member(
-            Flag(), "leave the kernel of a failed run there to look at", False
+            Text(longest=16, example="30m", check=_kept_for),
+            "leave the kernel of a failed run there for so long, to look at and to go on in",
+            None,
+            True,
         ),
     },
     title="Job",

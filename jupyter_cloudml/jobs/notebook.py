@@ -11,6 +11,7 @@ from ..errors import UsageError
 from .records import Record
 
 Notebook: TypeAlias = dict[str, Any]
+REUSED = "reused"  # a cell that an earlier run has run, in the same kernel
 MAX_BYTES = 64 << 20  # of a notebook without its outputs
 
 
@@ -118,6 +119,8 @@ def apply(made: Notebook, record: Record) -> None:
 
 
 def _cell(cell: Notebook, record: Record) -> None:
+    if record.get("status") == REUSED:
+        return
     if record["state"] == "started":
         cell["outputs"], cell["execution_count"] = [], None
         return

@@ -16,6 +16,7 @@ from ..store.jobs_pages import About
 from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
 from ..store.jobs_results import Artifact, CellResult
 from .executor import Order
+from .kept import KeptKernels, resumed
 from .notebook import Notebook, executed, html
 from .records import Record
 from .run_log import RunLog
@@ -29,6 +30,7 @@ class Results:
 
     def __init__(self, store: Store, folder: Path) -> None:
         self._store, self._folder = store, folder
+        self.kernels = KeptKernels(store, folder)
 
     def log_of(self, run_id: str, attempt: int) -> RunLog:
         """Return the records of an attempt, for reading."""
@@ -43,6 +45,7 @@ class Results:
             order.run_id, order.attempt, order.fence, cells_of(records)
         )
         self._notebook(order.run_id, order.attempt, order.fence)
+        self.kernels.note(order.run_id, order.attempt, order.name, order.machine, records)
 
     def sent(self, run_id: str, attempt: int) -> Notebook | None:
         """Return the notebook that an attempt was given; None where it was given none, or by a server with another folder."""
@@ -134,6 +137,7 @@ class Results:
     ) -> dict[str, JSON]:
         costs = [each.cost_micros for each in attempts if each.cost_micros is not None]
         about = self._store.pages.about([run]).get((run.job_id, run.job_rev))
+        left = self.kernels.of(run)
         return {
             **run_to_dict(run, about),
             "attempts": [_attempt(each) for each in attempts],
@@ -142,6 +146,8 @@ class Results:
             "provenance": self._provenance(run, attempts),
             "cost": sum(costs) / 1e6 if costs else None,
             "cells": self._cells(run, attempts),
+            "kept": None if left is None else left.to_dict(),
+            "resumed": resumed(run, self.log_of(run.id, len(attempts)).read()),
         }
 
     def _made(
@@ -224,7 +230,7 @@ def run_to_dict(run: RunRecord, about: About | None = None) -> dict[str, JSON]:
         "job": None if about is None else about.job,
         "job_id": run.job_id,
         "job_rev": run.job_rev,
-        "machine": None if about is None else about.machine,
+        "machine": run.changes.get("machine") or (None if about is None else about.machine),
         "trigger": trigger_kind(run.trigger_id),
         "parameters": dict(run.params),
         "attempts": run.attempts,

@@ -110,8 +110,11 @@ class Jobs:
         snapshot_id = taken.id if taken else None
         return self._submit(job, job.rev, given, token or secrets.token_hex(8), None, snapshot_id)
 
-    def rerun(self, run_id: str) -> RunRecord:
-        """Run again what a run that is over ran: the same definition, parameters and snapshot. Raises NotFound, Conflict while it goes on."""
+    def rerun(self, run_id: str, changes: Mapping[str, JSON] = {}) -> RunRecord:
+        """Run again what a run that is over ran: the same definition, parameters and snapshot, but for `changes` (see RunRecord).
+
+        Raises NotFound, Conflict while it goes on.
+        """
         old = self._store.runs.get(run_id)
         if old.ended_ms is None:
             raise Conflict(
@@ -121,7 +124,10 @@ class Jobs:
             )
         job = self._store.jobs.get(old.job_id)
         key = secrets.token_hex(8)
-        return self._submit(job, old.job_rev, old.params, key, old.id, old.snapshot_id)
+        kept = {name: old.changes[name] for name in ("machine",) if name in old.changes}
+        return self._submit(
+            job, old.job_rev, old.params, key, old.id, old.snapshot_id, {**kept, **changes}
+        )
 
     def backfill(
         self, name: str, from_ms: int, until_ms: int, *, trigger_key: str | None = None
@@ -179,6 +185,7 @@ class Jobs:
         key: str,
         parent: str | None,
         snapshot_id: str | None,
+        changes: Mapping[str, JSON] = {},
     ) -> RunRecord:
         now = self._clock.now_ms()
         priority = job.spec.get("priority")
@@ -194,6 +201,7 @@ class Jobs:
             priority=priority if isinstance(priority, int) else 0,
             parent_run_id=parent,
             snapshot_id=snapshot_id,
+            changes=changes,
         )
         (run,), told = self._store.runs.submit([new], now)
         self._tell(told)

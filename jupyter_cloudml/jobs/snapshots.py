@@ -96,10 +96,14 @@ class Snapshots:
                 "tree": None,
                 "dirty": None if status is None else bool(status),
             }
-        if self._is_code(folder):
-            self._send_code(folder, machine)
+        self.bring_code(folder, machine)
         place = place_of(self._home, str(folder), machine)
         return {} if place is None else place.code
+
+    def bring_code(self, folder: Path, machine: str) -> None:
+        """Have a machine have the code of a folder, where it is code. Raises what a sync raises."""
+        if machine != LOCAL and self._is_code(folder):
+            self._send_code(folder, machine)
 
     def _is_code(self, folder: Path) -> bool:
         """Whether a folder is in a repository, or in a workspace already."""

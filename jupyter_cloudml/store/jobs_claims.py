@@ -320,7 +320,7 @@ def _claim(connection: Connection, run: RunRecord, server_id: str) -> Claim:
         job.c.id == run.job_id, revision.c.job_id == job.c.id, revision.c.rev == run.job_rev
     )
     name, spec = connection.execute(query).one()
-    return Claim(run, found, name, json.loads(spec), _failed_starts(connection, run))
+    return Claim(run, found, name, run.spec(json.loads(spec)), _failed_starts(connection, run))
 
 
 def _failed_starts(connection: Connection, run: RunRecord) -> int:

@@ -267,10 +267,12 @@ def _record(new: NewRun, at_ms: int) -> RunRecord:
         created_ms=at_ms,
         started_ms=None,
         ended_ms=at_ms if new.state in FINAL else None,
+        changes=new.changes,
     )
 
 
 def _values(run: RunRecord) -> dict[str, object]:
     values = dict(run.__dict__)
     values["params_json"] = json.dumps(values.pop("params"))
+    values["changes_json"] = json.dumps(values.pop("changes"))
     return values

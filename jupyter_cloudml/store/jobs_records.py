@@ -111,13 +111,17 @@ class NewRun:
     priority: int = 0
     parent_run_id: str | None = None
     snapshot_id: str | None = None
+    changes: Mapping[str, JSON] = field(default_factory=dict)
     up_run_id: str | None = None  # the run whose end fired this one
     on: str = ""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run. A change of it compares (id, state, fence); `ended_ms` says that the state is final."""
+    """One run. A change of it compares (id, state, fence); `ended_ms` says that the state is final.
+
+    `changes`: what it has in place of its definition's: `machine`; and `resume`, of which run it goes on from which cell.
+    """
 
     id: str
     job_id: str
@@ -141,6 +145,12 @@ class RunRecord:
     created_ms: int
     started_ms: int | None
     ended_ms: int | None
+    changes: Mapping[str, JSON] = field(default_factory=dict)
+
+    def spec(self, spec: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """Return what is run of a definition."""
+        machine = self.changes.get("machine")
+        return spec if machine is None else {**spec, "machine": machine}
 
     @classmethod
     def of(cls, row: Row[tuple[object, ...]]) -> RunRecord:
@@ -152,6 +162,7 @@ class RunRecord:
         """Read the columns of the table by name."""
         values = dict(columns)
         values["params"] = json.loads(values.pop("params_json"))
+        values["changes"] = json.loads(values.pop("changes_json"))
         return cls(**values)
 
     def event(self, at_ms: int) -> Event:

@@ -52,7 +52,8 @@ def _candidate(row: Row[tuple[object, ...]]) -> tuple[RunRecord, str, str, Mappi
     values = dict(row._mapping)
     name, overlap = values.pop("job__name"), values.pop("job__overlap")
     spec: Mapping[str, JSON] = json.loads(values.pop("job__spec"))
-    return RunRecord.from_values(values), name, overlap, spec
+    found = RunRecord.from_values(values)
+    return found, name, overlap, found.spec(spec)
 
 
 def machine_of(spec: Mapping[str, JSON]) -> str:

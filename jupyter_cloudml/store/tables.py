@@ -157,6 +157,8 @@ run = Table(
     Column("fire_key", Text, nullable=False),
     Column("due_ms", BigInteger, nullable=False),
     Column("params_json", Text, nullable=False),
+    # What it has in place of its definition's, because somebody asked for it.
+    Column("changes_json", Text, nullable=False, server_default="{}"),
     Column("snapshot_id", Text, ForeignKey("snapshot.id")),
     Column("parent_run_id", Text),
     Column("state", Text, nullable=False),

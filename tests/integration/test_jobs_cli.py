@@ -148,6 +148,38 @@ def test_a_run_is_left_to_a_scheduler_and_cancelled(home: Home, tmp_path: Path) 
     wait_until(nobody_serves, "the end of that scheduler", 60)
 
 
+def test_a_failed_run_goes_on_at_its_failed_cell_in_the_kernel_that_was_kept(
+    home: Home,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    ready = tmp_path / "ready"
+    path = put(
+        tmp_path,
+        "long.ipynb",
+        f"import os\nprint('computed', flush=True)\nready = {str(ready)!r}",
+        "assert os.path.exists(ready), 'not yet'\nprint('went on')",
+    )
+    made = {"name": "long", "notebook": str(path), "keep_on_failure": "10m"}
+    (tmp_path / "long.json").write_text(json.dumps(made))
+    home.run("job", "create", "long", "-f", str(tmp_path / "long.json"))
+    done = home.run("job", "run", "long", "--wait", "--json", check=1)
+    run = json.loads(done.stdout)["run"]
+    kept = home.json("job", "show", run)["kept"]
+    assert kept["cell"] == 1 and kept["machine"] == "local"
+    opened = home.json("job", "open", run)
+    assert opened["command"].endswith(f"--existing {kept['connection_file']}")
+    ready.touch()
+    again = home.run("job", "retry", run, "--from-failed", "--wait", "--json")
+    assert "it goes on at cell 2, in the kernel that was kept" in again.stderr
+    seen = home.json("job", "show", json.loads(again.stdout)["run"])
+    assert seen["resumed"] == {"of": kept["name"], "at": 1, "why": None}
+    assert [cell["status"] for cell in seen["cells"]] == ["reused", "ok"]
+    assert text_of(seen["executed_notebook"]) == "computed\nwent on\n"
+    # It has gone with the run that went on in it.
+    assert home.json("job", "show", run)["kept"] is None
+    assert "has left no kernel" in home.run("job", "release", run, check=1).stderr
+
+
 def test_a_run_on_a_host_has_the_code_and_the_secrets(
     home: Home,  # noqa: F811
     host: Host,

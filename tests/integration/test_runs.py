@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from runs import Following, Kept, kernel, run, work
+from runs import Following, Kept, kernel, notebook, run, work
 
 from integration.links import CutLink, make_link, wait_for
 from jupyter_cloudml.errors import AgentError
-from jupyter_cloudml.jobs.attempt import Attempts, Work
+from jupyter_cloudml.jobs.attempt import Attempts, Resume, Work
 from jupyter_cloudml.jobs.executor import Exit, NotStarted, Order, Phase
 from jupyter_cloudml.jobs.machine_executor import MachineExecutor
 from jupyter_cloudml.jobs.notebook import executed
@@ -328,26 +328,71 @@ def test_a_record_that_was_half_written_is_written_again(tmp_path: Path) -> None
     assert [r["record"] for r in again.read()] == ["begun", "ended"]
 
 
-def test_the_kernel_of_a_failed_run_can_be_looked_at(link: CutLink, attempts: Attempts) -> None:
+def test_the_kernel_of_a_failed_run_can_be_looked_at_and_gone_on_in(
+    link: CutLink, attempts: Attempts, tmp_path: Path
+) -> None:
     attempts.keep_ready(link, None)  # a runner that has all imported, and no kernel
     waiting = wait_for(lambda: [r for r in link.call("list") if r["warm"] and r["seq"]], 60)[0]
-    wanted = work("found = 41", "1 / 0", keep_on_failure_s=300)
-    following = Following(attempts.start(link, wanted))
+    nb = notebook("found = 41\nprint('once')", "print(1 / zero, os.environ['CLOUDML_RUN_ID'])")
+    order = Order(secrets.token_hex(8), "r1", 1, 1, "local", "nightly", {})
+    wanted = work(notebook=nb, run="r1", keep_on_failure_s=300, token=order.name)
+    executor = MachineExecutor(lambda name: link, lambda *of: wanted, tmp_path, attempts)
+    executor.start(order)
     attempts.keep_ready(link, None, 0)
-    assert following.attempt.id == waiting["id"]
-    file = following.kept.wait("kept")["connection_file"]
-    client = BlockingKernelClient(connection_file=file)
+    wait_for(lambda: executor.observe([order])[order.name].phase is Phase.ENDED, 60, why="its end")
+    executor.forget(order)  # its end is in the store: it is not over for the machine
+    row = next(r for r in link.call("list") if r["id"] == waiting["id"])
+    assert row["state"] == "running" and row["until_ms"]
+    records = list(executor.log_of("r1", 1).read())
+    kept = records[-1]
+    assert (kept["record"], kept["cell"]) == ("kept", 1) and records[-2]["state"] == "failed"
+    client = BlockingKernelClient(connection_file=kept["connection_file"])
     client.load_connection_file()
     client.start_channels()
     try:
         client.wait_for_ready(timeout=60)
-        reply = client.execute("", user_expressions={"x": "found + 1"}, reply=True, timeout=60)
-        assert reply["content"]["user_expressions"]["x"]["data"]["text/plain"] == "42"
+        client.execute("import os\nzero = found - 40", reply=True, timeout=60)
     finally:
         client.stop_channels()
-    pid = following.kept.wait("kernel")["pid"]
-    following.attempt.cancel()
+
+    # Another run goes on in it; it says how, has its own name, and is cancelled and settled as any.
+    again = work(notebook=nb, run="r2", keep_on_failure_s=300, resume=Resume(order.name, 1))
+    following = Following(attempts.start(link, again))
     outcome = following.result()
-    assert (outcome.state, outcome.reason, outcome.cell) == ("failed", "cell_error", 1)
-    assert not os.path.exists(f"/proc/{pid}") and not os.path.exists(file)
+    assert (outcome.state, following.attempt.id) == ("succeeded", waiting["id"])
+    told = following.kept.records
+    assert told[0]["record"] == "begun" and told[0]["resumed_at"] == 1
+    states = [(r["index"], r["state"], r.get("status")) for r in told if r["record"] == "cell"]
+    assert states == [(0, "done", "reused"), (1, "started", None), (1, "done", "ok")]
+    assert following.kept.text(nb, 1) == "1.0 r2\n" and following.kept.text(nb, 0) == ""
     following.attempt.forget()
+    assert not attempts.release(link, order.name)
+
+    # Where the kernel is gone, all cells run.
+    outcome, told_now = run(link, work("print(1)", "2", resume=Resume(order.name, 1)), attempts)
+    assert outcome.state == "succeeded" and told_now.records[0]["resumed_at"] is None
+    assert told_now.wait("cell", index=0, state="done")["status"] == "ok"
+    executor.close()
+
+
+def test_a_kernel_that_was_left_ends_when_it_is_released(link: CutLink, attempts: Attempts) -> None:
+    wanted = work("1 / 0", keep_on_failure_s=300)
+    following = Following(attempts.start(link, wanted))
+    outcome = following.result()
+    assert outcome.kept is not None and outcome.reason == "cell_error"
+    assert attempts.offer(following.attempt, wanted.token, outcome.kept.until_ms)
+    pid = following.kept.wait("kernel")["pid"]
+    assert attempts.release(link, wanted.token)
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), 30, "the end of the kernel")
+    wait_for(
+        lambda: following.attempt.id not in {r["id"] for r in link.call("list")}, 30, "forgotten"
+    )
+    assert not os.path.exists(outcome.kept.connection_file)
+    # One whose time is over ends by itself, and nothing is left of it.
+    short = work("1 / 0", keep_on_failure_s=0.2)
+    last = Following(attempts.start(link, short))
+    outcome = last.result()
+    assert outcome.kept is not None
+    assert not attempts.offer(last.attempt, short.token, outcome.kept.until_ms - 60_000)
+    last.attempt.cancel()
+    link.call("stop", id=last.attempt.id, grace_s=5)

@@ -39,7 +39,7 @@ NIGHTLY: dict[str, Any] = {
     "pool": "gpu",
     "priority": -5,
     "secrets": {"TOKEN": "keyring:digits/token"},
-    "keep_on_failure": True,
+    "keep_on_failure": "30m",
 }
 
 

@@ -83,9 +83,7 @@ class Execution(NotebookClient):
         cell = self.nb.cells[index]
         if cell.cell_type == "code" and cell.source.strip():
             now, name = now_ms(), cell.get("id")
-            self.records.say(
-                "cell", index=index, id=name, state="done", status="reused", at_ms=now
-            )
+            self.records.say("cell", index=index, id=name, state="done", status="reused", at_ms=now)
 
     def widgets(self) -> JSON | None:
         """The state of the widgets, as notebooks have it in their metadata."""

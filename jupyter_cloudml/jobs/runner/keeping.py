@@ -15,7 +15,9 @@ from .run import Run
 from .spec import JSON
 from .starting import begun
 
-MARGIN_S = 10.0  # beyond the time that is told, so that nobody is given a kernel that is about to end
+MARGIN_S = (
+    10.0  # beyond the time that is told, so that nobody is given a kernel that is about to end
+)
 CONNECT_S = 60.0
 PIECE = 1 << 20
 
@@ -48,9 +50,7 @@ async def keep(run: Run, records: Records) -> JSON | None:
     _hear(loop, came)
     both: set[asyncio.Future[Any]] = {gone, came}
     try:
-        await asyncio.wait(
-            both, timeout=seconds + MARGIN_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait(both, timeout=seconds + MARGIN_S, return_when=asyncio.FIRST_COMPLETED)
     finally:
         loop.remove_reader(0)
         gone.cancel()

@@ -90,6 +90,7 @@ def upgrade() -> None:
         sa.Column("fire_key", sa.Text, nullable=False),
         sa.Column("due_ms", sa.BigInteger, nullable=False),
         sa.Column("params_json", sa.Text, nullable=False),
+        sa.Column("changes_json", sa.Text, nullable=False, server_default="{}"),
         sa.Column("snapshot_id", sa.Text),
         sa.Column("parent_run_id", sa.Text),
         sa.Column("state", sa.Text, nullable=False),

@@ -1,0 +1,99 @@
+"""From where a run is run again, and why; what it has in place of its definition's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.jobs.compose import kept_for, resume_of
+from jupyter_cloudml.jobs.kept import KeptKernels, resumed
+from jupyter_cloudml.jobs.model import JobSpec
+from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs_records import RunRecord
+
+
+class Standing:
+    """A clock."""
+
+    now = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now / 1000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(Config(home=tmp_path))
+    yield opened
+    opened.close()
+
+
+def failed(store: Store, **more: Any) -> tuple[Jobs, RunRecord]:
+    """A run that is over, as a page shows it."""
+    jobs = Jobs(store)
+    jobs.apply({"name": "nightly", "notebook": "/a.ipynb", **more})
+    run, _ = store.runs.cancel(jobs.run("nightly").id, 5)
+    return jobs, replace(run, state="failed", attempts=1)
+
+
+def test_it_says_from_where_a_run_is_run_again_and_why(store: Store, tmp_path: Path) -> None:
+    clock = Standing()
+    kernels = KeptKernels(store, tmp_path, clock)
+    _, run = failed(store)
+    assert kernels.way(run, None, from_failed=False).changes == {}
+    way = kernels.way(run, None, from_failed=True)
+    assert way.changes == {} and "all cells run: its kernel was not kept" in way.words
+    (tmp_path / run.id).mkdir()
+    record = {"record": "kept", "connection_file": "/f", "until_ms": 1_060_000, "cell": 2}
+    kernels.note(run.id, 1, "run-x-1", "box", [{"record": "begun"}, record])
+    way = kernels.way(run, None, from_failed=True)
+    assert way.changes == {"machine": "box", "resume": {"of": "run-x-1", "at": 2}}
+    assert "at cell 3" in way.words
+    way = kernels.way(run, "bigger", from_failed=True)
+    assert way.changes == {"machine": "bigger"} and "is on box" in way.words
+    clock.now += 60_000
+    assert kernels.of(run) is None
+    clock.now -= 60_000
+    kernels.gone(run)
+    assert kernels.of(run) is None
+
+
+def test_another_machine_is_kept_to_and_the_pool_is_that_machines(store: Store) -> None:
+    jobs, run = failed(store, machine="box")
+    again = jobs.rerun(run.id, {"machine": "bigger", "resume": {"of": "run-x-1", "at": 2}})
+    store.results.set_cap("machine:box", 0)
+    (claim,), _ = store.claims.claim("me", 10, 20, 5, lambda run, n: {"name": "n"})
+    assert claim.attempt.machine == claim.spec["machine"] == "bigger"
+    assert resume_of(claim.run.changes) is not None
+    (taken,), _ = store.claims.take_over("you", {"me"}, 11, 30, 5)
+    assert taken.spec["machine"] == "bigger"
+    store.runs.cancel(again.id, 12)
+    store.claims.move([], 13)
+    third = jobs.rerun(run.id)
+    assert third.changes == {} and resume_of(third.changes) is None
+
+
+def test_what_became_of_a_run_that_was_to_go_on_is_told(store: Store) -> None:
+    _, run = failed(store)
+    assert resumed(run, []) is None
+    wanted = replace(run, changes={"resume": {"of": "run-x-1", "at": 2}})
+    assert resumed(wanted, []) == {"of": "run-x-1", "at": 2, "why": None}
+    whole = resumed(wanted, [{"record": "begun", "resumed_at": None}])
+    assert whole is not None and whole["at"] == 0 and "gone" in str(whole["why"])
+
+
+def test_only_the_last_attempt_leaves_its_kernel() -> None:
+    spec = JobSpec.from_dict(
+        {"name": "a", "notebook": "b", "keep_on_failure": "30m", "retry": {"count": 2}}
+    )
+    assert [kept_for(spec, n) for n in (1, 2, 3)] == [0.0, 0.0, 1800.0]
+    assert kept_for(JobSpec.from_dict({"name": "a", "notebook": "b"}), 1) == 0
