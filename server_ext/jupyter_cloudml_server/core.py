@@ -113,6 +113,7 @@ class Core:
             desk,
             self._see_to_runs,
             self._follower.watch,
+            self._machines.link,
             clock=clock,
             local=self._local,
             remote=self._remote,

@@ -14,8 +14,8 @@ from jupyter_cloudml.jobs.model import schema
 from jupyter_cloudml.jobs.notebook import parse
 from jupyter_cloudml.jobs.selection import select
 from jupyter_cloudml.jobs.triggers import Trigger
+from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_records import RunRecord
 from jupyter_cloudml_server.calls import CallPool
 
 DAY_MS = 86_400_000
@@ -35,6 +35,7 @@ class JobCalls:
         desk: Desk,
         asked: Callable[[], None],
         watch: Callable[[str, Path, int], None],
+        link_of: Callable[[str], Link],
         *,
         clock: Clock,
         local: CallPool,
@@ -42,7 +43,7 @@ class JobCalls:
     ) -> None:
         self._store, self._desk, self._asked, self._clock = store, desk, asked, clock
         self._local, self._remote, self._watch = local, remote, watch
-        self._lists = desk.lists
+        self._lists, self._link_of = desk.lists, link_of
 
     # -- jobs -------------------------------------------------------------------------------------
 
@@ -168,11 +169,28 @@ class JobCalls:
 
     async def cancel(self, run_id: str) -> Json:
         """Have a run end. Raises NotFound."""
-        return await self._local.run(self._then_told, self._desk.jobs.cancel, run_id)
 
-    async def retry(self, run_id: str) -> Json:
-        """Run again what a run that is over ran. Raises NotFound, Conflict."""
-        return await self._local.run(self._then_told, self._desk.jobs.rerun, run_id)
+        def work() -> Json:
+            run = self._desk.jobs.cancel(run_id)
+            self._asked()
+            return self._lists.runs_told([run])[0]
+
+        return await self._local.run(work)
+
+    async def retry(self, run_id: str, body: Mapping[str, JSON]) -> Json:
+        """Run again what a run that is over ran. Raises NotFound, Conflict, and what a sync raises."""
+
+        def work() -> Json:
+            on, from_failed = _text(body, "machine"), bool(body.get("from_failed"))
+            run, how = self._desk.retry(run_id, on=on, from_failed=from_failed)
+            self._asked()
+            return {**self._lists.runs_told([run])[0], "how": how}
+
+        return await self._remote.run(work)
+
+    async def release(self, run_id: str) -> Json:
+        """End the kernel that a failed run has left. Raises NotFound, LinkDown."""
+        return {"released": await self._remote.run(self._desk.release, run_id, self._link_of)}
 
     async def records(self, run_id: str, attempt: int | None, offset: int, limit: int) -> Json:
         """Return what an attempt (None: the last one) has said from an offset on. Raises NotFound, UsageError."""
@@ -215,11 +233,6 @@ class JobCalls:
             return self._store.jobs.get(name).name == name
         except NotFound:
             return False
-
-    def _then_told(self, act: Callable[[str], RunRecord], run_id: str) -> Json:
-        run = act(run_id)
-        self._asked()
-        return self._lists.runs_told([run])[0]
 
     def _records(self, run_id: str, attempt: int | None, offset: int, limit: int) -> Json:
         run = self._store.runs.get(run_id)  # read before the file: what it ended with is in there

@@ -118,7 +118,10 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
     other = made(
         server.api("POST", "runs", {**body, "content": cell, "token": "b", "parameters": {}})
     )
-    retried = made(server.api("POST", f"runs/{run['id']}/retry"), 200)
+    retried = made(server.api("POST", f"runs/{run['id']}/retry", {"from_failed": True}), 200)
+    assert "all cells run: " in str(retried["how"])
+    released = made(server.api("POST", f"runs/{run['id']}/release"), 200)
+    assert released == {"released": False}
     assert retried["parent_run_id"] == run["id"]
     assert server.api("POST", f"runs/{retried['id']}/cancel").status == 200
     assert ended(server, other["id"])["state"] == "succeeded"

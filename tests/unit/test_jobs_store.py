@@ -542,7 +542,7 @@ def test_the_table_itself_refuses_a_second_run_of_a_due_time(store: Store) -> No
     job = made(store, triggers=[each_minute()])
     store.firing.fire(MINUTE, every_minute)
     again = text(
-        "INSERT INTO run SELECT 'copy' AS id, job_id, job_rev, trigger_id, fire_key, due_ms, params_json, snapshot_id, parent_run_id, state, reason, fence, owner, lease_until_ms, cancel_requested, attempts, not_before_ms, pool, priority, created_ms, started_ms, ended_ms FROM run"
+        "INSERT INTO run SELECT 'copy' AS id, job_id, job_rev, trigger_id, fire_key, due_ms, params_json, changes_json, snapshot_id, parent_run_id, state, reason, fence, owner, lease_until_ms, cancel_requested, attempts, not_before_ms, pool, priority, created_ms, started_ms, ended_ms FROM run"
     )
     with pytest.raises(StoreError, match=r"(?i)unique"):
         store.database.write(lambda connection: connection.execute(again))

@@ -71,7 +71,7 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (r"/runs", runs.RunsHandler),
     (r"/runs/summary", runs.SummaryHandler),
     (rf"/runs/{_ONE}", runs.RunHandler),
-    (rf"/runs/{_ONE}/(cancel|retry)", runs.RunActionHandler),
+    (rf"/runs/{_ONE}/(cancel|retry|release)", runs.RunActionHandler),
     (rf"/runs/{_ONE}/records", runs.RecordsHandler),
     (rf"/runs/{_ONE}/sources", runs.SourcesHandler),
     (rf"/runs/{_ONE}/notebook", runs.NotebookHandler),

@@ -121,6 +121,11 @@ class CloudMLHandler(APIHandler):
         """Return the JSON body, checked against a schema of the OpenAPI document."""
         return check_body(schema, self._json())
 
+    def optional_body(self, schema: str) -> dict[str, JSON]:
+        """Return the JSON body as `body` does, {} where there is none."""
+        value = self._json()
+        return check_body(schema, {} if value is None else value)
+
     def no_body(self) -> None:
         """Refuse a body that says something where nothing is asked."""
         if self._json() not in (None, {}):

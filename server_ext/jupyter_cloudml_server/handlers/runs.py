@@ -73,15 +73,18 @@ class RunHandler(JobHandlerBase):
 
 
 class RunActionHandler(JobHandlerBase):
-    """``runs/{id}/cancel|retry``"""
+    """``runs/{id}/cancel|retry|release``"""
 
     @web.authenticated
     @authorized
     async def post(self, run_id: str, action: str) -> None:
-        """Have a run end, or run it again."""
+        """Have a run end, run it again, or end the kernel that it has left."""
         run_id = self.object_id(run_id)
+        if action == "retry":
+            self.answer(await self.core.jobs.retry(run_id, self.optional_body("RetryRun")))
+            return
         self.no_body()
-        act = self.core.jobs.cancel if action == "cancel" else self.core.jobs.retry
+        act = self.core.jobs.cancel if action == "cancel" else self.core.jobs.release
         self.answer(await act(run_id))
 
 
