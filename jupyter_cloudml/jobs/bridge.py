@@ -10,7 +10,6 @@ import socket
 import threading
 from typing import Any
 
-from ..agent.protocol import READ_SIZE
 from ..errors import AgentError, CloudMLError, NotFound
 from ..link.link import Link
 from ..link.process import Ended, LinkChange, Output, RemoteProcess
@@ -21,6 +20,7 @@ PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 READ = "import sys; sys.stdout.write(open(sys.argv[1]).read())"
 ORPHAN_S = 20.0
 WRITE_S = 30.0
+PIECE = 1 << 16
 # Carries bytes between its standard streams and one socket of the kernel, until either ends.
 CARRY = """\
 import os, socket, sys, threading
@@ -133,7 +133,7 @@ class Bridge:
     @staticmethod
     def _send(sock: socket.socket, process: RemoteProcess) -> None:
         try:
-            while data := sock.recv(READ_SIZE):
+            while data := sock.recv(PIECE):
                 if not process.write(data, WRITE_S):
                     raise AgentError("the machine takes nothing more")
         except (CloudMLError, OSError):
