@@ -18,6 +18,7 @@ from jupyter_cloudml.jobs.lists import job_to_dict
 from jupyter_cloudml.jobs.parameters import find, from_text
 from jupyter_cloudml.jobs.records import Record
 from jupyter_cloudml.jobs.results import run_to_dict
+from jupyter_cloudml.jobs.retention import Cleaned, Keeper
 from jupyter_cloudml.jobs.scheduler import Scheduler
 from jupyter_cloudml.jobs.snapshots import SendCode
 from jupyter_cloudml.machines.service import Machines
@@ -65,6 +66,20 @@ class JobVerbs:
     def resume(self, name: str) -> JobRecord:
         """Have a job run at its due times again. Raises NotFound."""
         return self._jobs.pause(name, False)
+
+    def delete(self, name: str) -> None:
+        """Delete a job; its runs end, their record stays. Raises NotFound."""
+        self._jobs.delete(name)
+
+    def going_on(self, name: str) -> int:
+        """Return how many runs of a job are not over, up to 1,000. Raises NotFound."""
+        job_id = self._store.jobs.get(name).id
+        return len(self._store.runs.page(job_id=job_id, states=scheduler.OPEN, limit=1000))
+
+    def prune(self, *, dry_run: bool = False) -> Cleaned | None:
+        """Delete the runs that their jobs keep no more; None where another process is at it. Raises StoreError."""
+        keeper = Keeper(self._store, self._home)
+        return keeper.look() if dry_run else keeper.clean()
 
     def backfill(self, name: str, from_ms: int, until_ms: int) -> Runs:
         """Make the runs of all due times of a range, both ends included, once each. Raises NotFound, UsageError."""

@@ -16,6 +16,7 @@ POINTS = (
     "ended",
     "finished",
     "taken_over",
+    "keeping",
 )
 
 

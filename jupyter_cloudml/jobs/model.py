@@ -13,6 +13,7 @@ from jupyter_cloudml.jobs.retries import RETRY, RetryPolicy
 from jupyter_cloudml.jobs.shapes import ListOf, MapOf, Member, Record, plain
 from jupyter_cloudml.jobs.triggers import NAME, TRIGGER, YEAR_S, Trigger, interval_s
 
+KEEP_RUNS = 1000
 OVERLAPS = ("skip", "queue", "replace", "allow")
 _MOST_KEPT_S = 86400
 MISSED = ("one", "skip", "all")
@@ -41,6 +42,8 @@ class JobSpec:
     priority: int = 0
     secrets: Mapping[str, str] = field(default_factory=dict)
     keep_on_failure: str | None = None
+    keep_runs: int = KEEP_RUNS
+    keep_days: int | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it as JSON, without what is left at its default."""
@@ -132,6 +135,14 @@ JOB = Record(
             "leave the kernel of a failed run there for so long, to look at and to go on in",
             None,
             True,
+        ),
+        "keep_runs": Member(
+            Number(1, 1_000_000),
+            "so many of its newest runs are kept, and the last success",
+            KEEP_RUNS,
+        ),
+        "keep_days": Member(
+            Number(1, 36_500), "so many days a run is kept; the last success stays", None, True
         ),
     },
     title="Job",

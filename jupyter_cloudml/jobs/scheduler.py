@@ -20,6 +20,7 @@ from .engine import Engine
 from .machine_executor import MachineExecutor
 from .presence import Presence
 from .results import Results
+from .retention import Keeper, Keeping
 from .settings import Settings
 from .snapshots import Snapshots
 from .states import State
@@ -52,13 +53,16 @@ class Scheduler:
             link_of, compose, folder, ended=results.keep, keep_ready=keep_ready
         )
         self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
+        self._keeping = Keeping(Keeper(store, home))
 
     def start(self) -> None:
         """Begin to work, in threads. Raises StoreError."""
         self.engine.start()
+        self._keeping.start()
 
     def close(self) -> None:
         """Stop working; what runs goes on, and others look after it."""
+        self._keeping.close()
         self.engine.stop()
         self._executor.close()
 

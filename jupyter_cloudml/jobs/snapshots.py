@@ -76,7 +76,9 @@ class Snapshots:
         path = self._place(ref)
         private_dir(private_dir(self._home / "jobs") / "notebooks")
         try:
-            if not path.exists():
+            try:
+                os.utime(path)  # taken now: whoever lets go of old ones leaves it
+            except FileNotFoundError:
                 write(path, data)
         except OSError as exc:
             raise unusable(path.parent, exc) from exc

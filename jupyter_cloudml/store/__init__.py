@@ -9,6 +9,7 @@ from jupyter_cloudml.store.events import AuditRepository, EventRepository
 from jupyter_cloudml.store.jobs import JobRepository
 from jupyter_cloudml.store.jobs_claims import ClaimRepository
 from jupyter_cloudml.store.jobs_firing import FiringRepository
+from jupyter_cloudml.store.jobs_keeping import KeepingRepository
 from jupyter_cloudml.store.jobs_pages import PageRepository
 from jupyter_cloudml.store.jobs_results import ResultRepository
 from jupyter_cloudml.store.jobs_runs import RunRepository
@@ -31,6 +32,7 @@ class Store:
         self.pages = PageRepository(database)
         self.claims = ClaimRepository(database)
         self.results = ResultRepository(database)
+        self.keeping = KeepingRepository(database)
         self.servers = ServerRepository(database)
         self.events = EventRepository(database)
         self.audit = AuditRepository(database, clock or SystemClock())

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jupyter_cloudml.errors import JSON, Conflict, NotFound
@@ -131,6 +131,7 @@ class ResultRepository:
         values = dict(row._mapping)
         values["code"] = json.loads(values.pop("code_json"))
         values["data_versions"] = json.loads(values.pop("data_versions_json"))
+        del values["used_ms"]
         return Snapshot(**values)
 
     def set_cap(self, pool: str, cap: int | None) -> None:
@@ -152,18 +153,21 @@ class ResultRepository:
 
 
 def _kept(connection: Connection, snapshot: Snapshot, at_ms: int) -> Snapshot:
+    """Write a snapshot where it is not there; where it is, note that it was taken again, so that nobody lets go of it now."""
     table = tables.snapshot
-    query = select(table.c.id).where(table.c.sha256 == snapshot.sha256)
-    values = asdict(snapshot) | {"id": new_id(at_ms)}
+    mine = table.c.sha256 == snapshot.sha256
+    later = case((table.c.used_ms < at_ms, at_ms), else_=table.c.used_ms)
+    again = update(table).where(mine).values(used_ms=later)
+    values = asdict(snapshot) | {"id": new_id(at_ms), "used_ms": at_ms}
     values["code_json"] = json.dumps(values.pop("code"))
     values["data_versions_json"] = json.dumps(values.pop("data_versions"))
-    try:
-        if (known := connection.execute(query).scalar()) is None:
+    if connection.execute(again).rowcount == 0:
+        try:
             with connection.begin_nested():
                 connection.execute(insert(table).values(values))
-    except IntegrityError:  # another run has kept the same just now
-        known = connection.execute(query).scalar()
-    return replace(snapshot, id=known or values["id"])
+        except IntegrityError:  # another run has kept the same just now
+            connection.execute(again)
+    return replace(snapshot, id=connection.execute(select(table.c.id).where(mine)).scalar_one())
 
 
 def _hold(connection: Connection, run_id: str, fence: int) -> None:

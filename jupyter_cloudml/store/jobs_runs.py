@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from jupyter_cloudml.errors import NotFound
 from jupyter_cloudml.events import Event
@@ -89,20 +89,6 @@ class RunRepository:
             found = _get(connection, run_id, lock=True)
             told = cancel_run(connection, found, reason, at_ms)
             return _get(connection, run_id), told
-
-        return self._database.write(work)
-
-    def forget(self, job_id: str, *, older_than: str, limit: int = 500) -> int:
-        """Delete runs of a job that are over and older than the run of this id, with all that hangs on them; return how many."""
-        table = tables.run
-
-        def work(connection: Connection) -> int:
-            query = select(table.c.id).where(
-                table.c.job_id == job_id, table.c.id < older_than, table.c.ended_ms.is_not(None)
-            )
-            ids = list(connection.execute(query.order_by(table.c.id).limit(limit)).scalars())
-            connection.execute(delete(table).where(table.c.id.in_(ids)))
-            return len(ids)
 
         return self._database.write(work)
 

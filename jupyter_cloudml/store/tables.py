@@ -142,7 +142,9 @@ snapshot = Table(
     Column("code_json", Text, nullable=False),
     Column("env_lock_ref", Text),
     Column("data_versions_json", Text, nullable=False),
+    Column("used_ms", BigInteger, nullable=False),  # when it was last taken
     UniqueConstraint("sha256"),
+    Index(None, "notebook_ref"),
 )
 
 run = Table(
@@ -178,6 +180,7 @@ run = Table(
     Index(None, "job_id", "id"),
     Index(None, "state", "id"),
     Index(None, "parent_run_id"),
+    Index(None, "snapshot_id"),
 )
 # What is over is most of the table; what is looked for every second is not over.
 for _name, _columns, _where in (

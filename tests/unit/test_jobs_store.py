@@ -22,6 +22,7 @@ from jupyter_cloudml.store import MachineRecord, Store, StoreError, migrations
 from jupyter_cloudml.store.jobs_applying import Author, Definition, Edges
 from jupyter_cloudml.store.jobs_claims import Claiming, Move
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
+from jupyter_cloudml.store.jobs_keeping import YOUNG_MS
 from jupyter_cloudml.store.jobs_records import (
     Claim,
     JobRecord,
@@ -485,7 +486,7 @@ class TestResults:
         store.results.record_cells(claim.run.id, 1, 1, [CellResult("x", 0, "ok")])
         moved(store, claim.run, "succeeded")
         waiting = submitted(store, job, "b")
-        assert store.runs.forget(job.id, older_than="z") == 1
+        assert store.keeping.delete_runs([claim.run.id, waiting.id], LATER) == 1
         assert [run.id for run in store.runs.page()] == [waiting.id]
         assert store.results.cells(claim.run.id, 1) == [] == store.runs.attempts(claim.run.id)
 
@@ -600,3 +601,82 @@ def test_a_file_is_applied_in_one_transaction(store: Store) -> None:
     assert [job.name for job in gone] == ["down"]
     assert [(event.name, event.state) for event in told] == [("down", "deleted")]
     assert [(job.name, job.rev) for job in store.jobs.page()] == [("up", 1)]
+
+
+LATER = 10 * YOUNG_MS
+
+
+class TestKeeping:
+    """What a job keeps no more is found and let go of; what goes on, what is young and the last success are not."""
+
+    @staticmethod
+    def ended(store: Store, job: JobRecord, key: str, state: str) -> RunRecord:
+        """Make a run that was asked for and is over since 20."""
+        submitted(store, job, key)
+        (claim,) = claimed(store)
+        return moved(store, claim.run, state)
+
+    def surplus(self, store: Store, job: JobRecord, **how: Any) -> list[str]:
+        asked: dict[str, Any] = {"keep": 1000, "ended_before_ms": None, "at_ms": LATER}
+        return store.keeping.surplus(job.id, **(asked | how))
+
+    def test_the_newest_the_last_success_and_what_goes_on_are_kept(self, store: Store) -> None:
+        job = made(store)
+        old = [self.ended(store, job, f"{n}", "failed").id for n in range(3)]
+        good = self.ended(store, job, "good", "succeeded").id
+        more = [self.ended(store, job, f"m{n}", "failed").id for n in range(3)]
+        going = submitted(store, job, "going").id
+        assert self.surplus(store, job) == []
+        assert self.surplus(store, job, keep=3) == [*old, more[0]]
+        assert self.surplus(store, job, keep=1) == [*old, *more]
+        assert self.surplus(store, job, keep=1, limit=2, after=old[0]) == [*old[1:], more[0]][:2]
+        assert self.surplus(store, job, keep=3, at_ms=YOUNG_MS) == []
+        assert self.surplus(store, job, ended_before_ms=20) == []
+        assert self.surplus(store, job, ended_before_ms=21) == [*old, *more]
+        assert store.keeping.delete_runs([*old, good, going], LATER) == 4
+        left = [run.id for run in store.runs.page()]
+        assert left == [going, *reversed(more)]
+        (kept,) = store.keeping.jobs()
+        assert (kept.id, kept.runs) == (job.id, 4)
+        assert store.keeping.jobs(after=job.id) == []
+
+    def test_what_a_run_that_goes_on_was_made_of_is_kept(self, store: Store) -> None:
+        job = made(store)
+        first = self.ended(store, job, "a", "failed")
+        self.ended(store, job, "b", "succeeded")
+        new = NewRun(job.id, 1, by_hand(job.id), "again", 0, parent_run_id=first.id)
+        store.runs.submit([new], 0)
+        assert self.surplus(store, job, keep=1) == []
+        assert store.keeping.delete_runs([first.id], LATER) == 0
+
+    def test_a_snapshot_goes_once_no_run_has_it_and_nobody_has_taken_it_lately(
+        self, store: Store
+    ) -> None:
+        job = made(store)
+        had = self.ended(store, job, "a", "failed")
+        one = Snapshot("", "one", "sha256:1", {}, None, {})
+        two = Snapshot("", "two", "sha256:2", {}, None, {})
+        store.results.keep_snapshot(had.id, one, 5)
+        store.results.add_snapshot(two, 5)
+        assert store.keeping.delete_snapshots(5) == 0
+        store.results.add_snapshot(two, 50)  # taken again: a run that has it is on its way
+        store.results.add_snapshot(two, 0)
+        assert store.keeping.delete_snapshots(50) == 0
+        assert store.keeping.notebooks_of_snapshots(["sha256:1", "sha256:2", "x"]) == {
+            "sha256:1",
+            "sha256:2",
+        }
+        store.keeping.delete_runs([had.id], LATER)
+        assert store.keeping.delete_snapshots(51) == 2
+        assert store.keeping.notebooks_of_snapshots(["sha256:1", "sha256:2"]) == set()
+
+    def test_many_servers_let_go_at_once(self, store: Store) -> None:
+        job = made(store)
+        ids = [self.ended(store, job, f"{n}", "failed").id for n in range(12)]
+        with ThreadPoolExecutor(4) as pool:
+            turns = [ids, ids[::-1], ids[6:], ids[:6]]
+            done = [*pool.map(lambda some: store.keeping.delete_runs(some, LATER), turns)]
+        left = store.runs.page()
+        assert sum(done) + len(left) == 12
+        store.keeping.delete_runs(ids, LATER)
+        assert store.runs.page() == []

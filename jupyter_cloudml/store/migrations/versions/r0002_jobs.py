@@ -78,9 +78,11 @@ def upgrade() -> None:
         sa.Column("code_json", sa.Text, nullable=False),
         sa.Column("env_lock_ref", sa.Text),
         sa.Column("data_versions_json", sa.Text, nullable=False),
+        sa.Column("used_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_snapshot"),
         sa.UniqueConstraint("sha256", name="uq_snapshot_sha256"),
     )
+    op.create_index("ix_snapshot_notebook_ref", "snapshot", ["notebook_ref"])
     op.create_table(
         "run",
         sa.Column("id", sa.Text, nullable=False),
@@ -121,6 +123,7 @@ def upgrade() -> None:
     _index("ix_run_open", "run", ["job_id", "state"], _OPEN)
     _index("ix_run_owner", "run", ["owner"], _OWNED)
     op.create_index("ix_run_parent_run_id", "run", ["parent_run_id"])
+    op.create_index("ix_run_snapshot_id", "run", ["snapshot_id"])
     _index("ix_run_ripe", "run", ["state", "not_before_ms"], _OPEN)
     op.create_index("ix_run_state_id", "run", ["state", "id"])
     op.create_table(

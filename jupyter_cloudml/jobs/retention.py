@@ -1,0 +1,243 @@
+"""Lets go of what jobs keep no more (`keep_runs`, `keep_days`): folders of runs, then their rows, then snapshots and notebooks that nobody has.
+
+A folder goes before its row: whoever is killed between the two leaves a row that is surplus again the next time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..clock import Clock, SystemClock
+from ..errors import JSON, CloudMLError
+from ..locks import FileLock
+from ..paths import private_dir
+from ..store import Store
+from ..store.jobs_keeping import Kept
+from . import crash
+from .model import KEEP_RUNS
+
+log = logging.getLogger(__name__)
+
+DAY_MS = 86_400_000
+STEP = 20  # runs in one transaction
+PAUSE_S = 0.05  # between two steps: runs have the database and the disk for themselves meanwhile
+FIRST_S, EVERY_S = 300.0, 3600.0
+UNUSED_MS = (
+    DAY_MS  # so long a notebook is kept that no run has: one that takes it may be on its way
+)
+JUMP_MS = 3_600_000
+LOCK = "keeping.lock"
+
+
+@dataclass
+class Cleaned:
+    """What was let go of, or would be: runs by job, bytes of their folders, snapshots, notebooks; `failed`: folders that could not be."""
+
+    runs: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    snapshots: int = 0
+    notebooks: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+class Keeper:
+    """Cleans one store and one home folder."""
+
+    def __init__(self, store: Store, home: Path, clock: Clock | None = None) -> None:
+        self._store, self._jobs = store, home / "jobs"
+        self._clock = clock or SystemClock()
+        self._began = (self._clock.now_ms(), self._clock.monotonic())
+
+    def look(self) -> Cleaned:
+        """Return which runs are surplus, and change nothing."""
+        found = Cleaned()
+        for job, ids in self._surplus(lambda: False):
+            found.runs[job.name] = found.runs.get(job.name, 0) + len(ids)
+            found.bytes += sum(_bytes(self._folder(run_id)) for run_id in ids)
+        return found
+
+    def clean(
+        self, stop: Callable[[], bool] = lambda: False, pause_s: float = 0.0
+    ) -> Cleaned | None:
+        """Let go of all that is surplus; None where another process is at it. Raises StoreError."""
+        private_dir(self._jobs)
+        lock = FileLock(self._jobs / LOCK)
+        if not lock.take():
+            return None
+        try:
+            done = Cleaned()
+            for job, ids in self._surplus(stop):
+                self._let_go(job.name, ids, done)
+                time.sleep(pause_s)
+            while not stop() and (count := self._store.keeping.delete_snapshots(self._unused())):
+                done.snapshots += count
+                time.sleep(pause_s)
+            for page in _pages(self._notebooks()):
+                if stop():
+                    break
+                done.notebooks += self._drop_notebooks(page)
+                time.sleep(pause_s)
+            return done
+        finally:
+            lock.release()
+
+    # -- runs -------------------------------------------------------------------------------------
+
+    def _surplus(self, stop: Callable[[], bool]) -> Iterator[tuple[Kept, list[str]]]:
+        page = self._store.keeping.jobs()
+        while page and not stop():
+            for job in page:
+                yield from ((job, ids) for ids in self._of(job, stop))
+            page = self._store.keeping.jobs(after=page[-1].id)
+
+    def _of(self, job: Kept, stop: Callable[[], bool]) -> Iterator[list[str]]:
+        now = self._clock.now_ms()
+        keep, days = _number(job.spec.get("keep_runs"), KEEP_RUNS), job.spec.get("keep_days")
+        before = now - days * DAY_MS if isinstance(days, int) and not self._clock_jumped() else None
+        if job.runs <= keep and before is None:
+            return
+        kept = DAY_MS if job.spec.get("keep_on_failure") else 0  # its kernel may still be there
+        last = ""
+        while not stop():
+            ids = self._store.keeping.surplus(
+                job.id, keep=keep, ended_before_ms=before, at_ms=now - kept, after=last, limit=STEP
+            )
+            if not ids:
+                return
+            last = ids[-1]
+            yield ids
+
+    def _clock_jumped(self) -> bool:
+        """Whether the clock was set since this process began: nothing is old by such a clock."""
+        wall, at = self._began
+        passed = (self._clock.monotonic() - at) * 1000
+        return abs(self._clock.now_ms() - wall - passed) > JUMP_MS
+
+    def _let_go(self, job: str, ids: list[str], done: Cleaned) -> None:
+        gone = []
+        for run_id in ids:
+            folder = self._folder(run_id)
+            size = _bytes(folder)
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                pass
+            except OSError as exc:
+                log.warning("the folder %s cannot be deleted: %s", folder, exc)
+                done.failed.append(str(folder))
+                continue
+            done.bytes += size
+            gone.append(run_id)
+        crash.point("keeping")
+        count = self._store.keeping.delete_runs(gone, self._clock.now_ms())
+        done.runs[job] = done.runs.get(job, 0) + count
+
+    def _folder(self, run_id: str) -> Path:
+        return self._jobs / "runs" / run_id
+
+    # -- notebooks --------------------------------------------------------------------------------
+
+    def _unused(self) -> int:
+        return self._clock.now_ms() - UNUSED_MS
+
+    def _notebooks(self) -> Iterator[Path]:
+        """Yield the notebooks that were not taken for a day."""
+        try:
+            with os.scandir(self._jobs / "notebooks") as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False) and _is_old(entry, self._unused()):
+                        yield Path(entry.path)
+        except FileNotFoundError:
+            return
+
+    def _drop_notebooks(self, paths: list[Path]) -> int:
+        refs = {path: f"sha256:{path.stem}" for path in paths}
+        had = self._store.keeping.notebooks_of_snapshots(refs.values())
+        return sum(self._drop(path) for path, ref in refs.items() if ref not in had)
+
+    def _drop(self, path: Path) -> bool:
+        """Delete a notebook, unless somebody takes it just now: a taken one has a new time."""
+        aside = path.with_name(f".{path.name}.going")
+        try:
+            os.rename(path, aside)
+            if aside.stat().st_mtime_ns // 1_000_000 >= self._unused():
+                os.rename(aside, path)
+                return False
+            aside.unlink()
+        except OSError as exc:
+            log.warning("the notebook %s cannot be deleted: %s", path, exc)
+            return False
+        return True
+
+
+class Keeping:
+    """Cleans again and again, in a thread of its own, while a scheduler works."""
+
+    def __init__(self, keeper: Keeper, first_s: float = FIRST_S, every_s: float = EVERY_S) -> None:
+        self._keeper, self._first_s, self._every_s = keeper, first_s, every_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs-keeping", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End after the step that goes on."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+
+    def _run(self) -> None:
+        wait = self._first_s
+        while not self._stopping.wait(wait):
+            wait = self._every_s
+            try:
+                done = self._keeper.clean(self._stopping.is_set, PAUSE_S)
+            except (CloudMLError, OSError) as exc:
+                log.warning("old runs are deleted later: %s", exc)
+                continue
+            if done is not None and any(done.runs.values()):
+                log.info("deleted %d old runs, %d bytes", sum(done.runs.values()), done.bytes)
+
+
+def _number(value: JSON, default: int) -> int:
+    return value if isinstance(value, int) else default
+
+
+def _is_old(entry: os.DirEntry[str], before_ms: int) -> bool:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < before_ms
+    except FileNotFoundError:
+        return False
+
+
+def _bytes(folder: Path) -> int:
+    """Return how much is in a run's folder, which has no folders in it."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except OSError:
+        return 0
+
+
+def _pages(paths: Iterator[Path], size: int = 100) -> Iterator[list[Path]]:
+    page: list[Path] = []
+    for path in paths:
+        page.append(path)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page

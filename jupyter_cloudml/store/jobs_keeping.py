@@ -1,0 +1,132 @@
+"""What of the past is let go of: runs that a job keeps no more, and snapshots that no run has. In steps that hold no lock for long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
+
+from jupyter_cloudml.errors import JSON
+from jupyter_cloudml.store import tables
+from jupyter_cloudml.store.engine import Database
+
+YOUNG_MS = 2 * 3_600_000
+"""So old are runs at least that are let go of: a clock that is set back by an hour must find the times that have had their run."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A job, also one that was deleted, how many runs there are of it, and its definition."""
+
+    id: str
+    name: str
+    runs: int
+    spec: Mapping[str, JSON]
+
+
+class KeepingRepository:
+    """Deletes rows of the tables run and snapshot. Any number of servers may do so at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def jobs(self, *, after: str = "", limit: int = 500) -> list[Kept]:
+        """Return the jobs that have runs, by id, those after `after`."""
+        run, job = tables.run, tables.job
+        counted = (
+            select(run.c.job_id, func.count().label("runs"))
+            .where(run.c.job_id > after)
+            .group_by(run.c.job_id)
+            .order_by(run.c.job_id)
+            .limit(limit)
+            .subquery()
+        )
+        query = select(job.c.id, job.c.name, counted.c.runs, job.c.spec_json).join(
+            counted, counted.c.job_id == job.c.id
+        )
+        rows = self._database.read(
+            lambda connection: connection.execute(query.order_by(job.c.id)).all()
+        )
+        return [Kept(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+
+    def surplus(
+        self,
+        job_id: str,
+        *,
+        keep: int,
+        ended_before_ms: int | None,
+        at_ms: int,
+        after: str = "",
+        limit: int = 20,
+    ) -> list[str]:
+        """Return runs of a job, oldest first, those after the run `after`, that are not among the newest `keep` or that ended before a time.
+
+        Never one that goes on or is young, nor the last success, nor what a run that goes on was made of.
+        """
+        run = tables.run
+
+        def work(connection: Connection) -> list[str]:
+            mine = select(run.c.id).where(run.c.job_id == job_id).order_by(run.c.id.desc())
+            oldest = connection.execute(mine.offset(max(keep, 1) - 1).limit(1)).scalar()
+            good = connection.execute(mine.where(run.c.state == "succeeded").limit(1)).scalar()
+            too_many = [] if oldest is None else [run.c.id < oldest]
+            too_old = [] if ended_before_ms is None else [run.c.ended_ms < ended_before_ms]
+            if not too_many and not too_old:
+                return []
+            query = select(run.c.id).where(
+                run.c.job_id == job_id,
+                run.c.id > after,
+                run.c.id != (good or ""),
+                _over(at_ms),
+                or_(*too_many, *too_old),
+            )
+            return list(connection.execute(query.order_by(run.c.id).limit(limit)).scalars())
+
+        return self._database.read(work)
+
+    def delete_runs(self, ids: Sequence[str], at_ms: int) -> int:
+        """Delete runs with all that hangs on them, but those that go on by now; return how many."""
+        run = tables.run
+
+        def work(connection: Connection) -> int:
+            query = select(run.c.id).where(run.c.id.in_(ids), _over(at_ms)).order_by(run.c.id)
+            found = connection.execute(query.with_for_update(skip_locked=True)).scalars().all()
+            connection.execute(delete(run).where(run.c.id.in_(found)))
+            return len(found)
+
+        return self._database.write(work)
+
+    def delete_snapshots(self, used_before_ms: int, limit: int = 100) -> int:
+        """Delete snapshots that no run has and that were not taken since a time; return how many."""
+        table, run = tables.snapshot, tables.run
+        unused = and_(
+            table.c.used_ms < used_before_ms,
+            ~exists().where(run.c.snapshot_id == table.c.id),
+        )
+
+        def work(connection: Connection) -> int:
+            query = select(table.c.id).where(unused).order_by(table.c.id).limit(limit)
+            found = connection.execute(query.with_for_update(skip_locked=True)).scalars().all()
+            connection.execute(delete(table).where(table.c.id.in_(found), unused))
+            return len(found)
+
+        return self._database.write(work)
+
+    def notebooks_of_snapshots(self, refs: Collection[str]) -> set[str]:
+        """Return which of these notebooks a snapshot has."""
+        ref = tables.snapshot.c.notebook_ref
+        query = select(ref).where(ref.in_(sorted(refs))).distinct()
+        return self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
+
+def _over(at_ms: int) -> ColumnElement[bool]:
+    """Whether a run is over, not young, and no run that goes on was made of it."""
+    run, child = tables.run, tables.run.alias()
+    return and_(
+        run.c.ended_ms.is_not(None),
+        run.c.created_ms < at_ms - YOUNG_MS,
+        run.c.ended_ms < at_ms - YOUNG_MS,
+        ~exists().where(child.c.parent_run_id == run.c.id, child.c.ended_ms.is_(None)),
+    )
