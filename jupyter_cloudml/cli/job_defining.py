@@ -25,9 +25,16 @@ from jupyter_cloudml.jobs.triggers import moment
 @click.option("--kernel", metavar="NAME", help="The machine's kernelspec, not the notebook's.")
 @click.option("--env", "environment", metavar="NAME", help="An environment of the machine.")
 @click.option("--cron", help="Run at the times of this cron expression.")
-@click.option("--every", metavar="TIME", help="Run every 90s, 15m, 2h, 1d.")
+@click.option(
+    "--every",
+    metavar="TIME",
+    help="Run every 90s, 15m, 2h, 1d; with --git and --s3: look so often.",
+)
 @click.option("--at", metavar="DATE", help="Run once, as 2026-12-01T09:00.")
 @click.option("--after", metavar="JOB", help="Run after each success of this job.")
+@click.option("--git", metavar="URL", help="Run at each new commit of a repository, or a folder.")
+@click.option("--ref", metavar="NAME", help="The branch or tag of --git; its HEAD if left out.")
+@click.option("--s3", metavar="PREFIX", help="Run when objects under s3://… are new or changed.")
 @click.option("--tz", metavar="ZONE", help="The time zone of --cron and --at; UTC if left out.")
 @click.option(
     "--timeout", "timeout_s", type=int, metavar="SECONDS", help="End a run after so long."
@@ -88,14 +95,20 @@ def _defined(definition: dict[str, Any], options: Mapping[str, Any]) -> dict[str
             definition[field] = options[option]
     if options["retries"] is not None:
         definition["retry"] = {"count": options["retries"]}
-    kinds = [kind for kind in ("cron", "every", "at", "after") if options[kind] is not None]
-    zoned = {"tz": options["tz"]} if options["tz"] is not None else {}
-    triggers = [
-        {kind: options[kind], **(zoned if kind in ("cron", "at") else {})} for kind in kinds
-    ]
+    triggers = _triggers({name: value for name, value in options.items() if value is not None})
     if triggers:
         definition["triggers"] = triggers
     return definition
+
+
+def _triggers(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the triggers that options name; some options belong to others."""
+    beside = {"cron": ("tz",), "at": ("tz",), "git": ("ref", "every"), "s3": ("every",)}
+    kinds = [kind for kind in ("cron", "at", "after", "git", "s3", "every") if kind in given]
+    if "every" in kinds and ("git" in kinds or "s3" in kinds):
+        kinds.remove("every")
+    names = [(kind, *beside.get(kind, ())) for kind in kinds]
+    return [{name: given[name] for name in each if name in given} for each in names]
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -73,9 +73,7 @@ def show(what: str, as_json: bool) -> None:
         except NotFound as exc:
             if exc.code != "not_found":
                 raise
-            made = client.jobs.get(what)
-            found = job_to_dict(made, client.jobs.next_due_ms(made))
-            as_json = True
+            found, as_json = client.jobs.about(what), True
     if as_json:
         render.show_json(found)
         return

@@ -12,6 +12,7 @@ import click
 from jupyter_cloudml.cli import DONE, FAILED, INTERRUPTED, render
 from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
+from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.records import Record
 from jupyter_cloudml.jobs.run_log import printed
 from jupyter_cloudml.store.jobs_records import RunRecord
@@ -27,6 +28,7 @@ FOLLOW = click.option("--follow", is_flag=True, help="Show what it prints until 
 @click.option("-p", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
 @click.option("--kernel", metavar="NAME", help="The machine's kernelspec, not the notebook's.")
 @click.option("--env", "environment", metavar="NAME", help="An environment of the machine.")
+@click.option("--if-new", is_flag=True, help="Only if its Git ref or S3 prefix has something new.")
 @click.option("--wait", is_flag=True, help="Wait until it is over; the exit status says how.")
 @FOLLOW
 @render.json_option
@@ -36,6 +38,7 @@ def run(
     params: tuple[str, ...],
     kernel: str | None,
     environment: str | None,
+    if_new: bool,
     wait: bool,
     follow: bool,
     as_json: bool,
@@ -47,8 +50,13 @@ def run(
     """
     with Client() as client, cancellable() as stopped:
         jobs = client.jobs
-        typed = jobs.typed(what, params)
-        made = jobs.run(what, on=on, params=typed, kernel=kernel, environment=environment)
+        if if_new:
+            if on or params or kernel or environment:
+                raise UsageError("--if-new runs a job as it is", hint="leave the others out")
+            made = jobs.look(what)[0]
+        else:
+            typed = jobs.typed(what, params)
+            made = jobs.run(what, on=on, params=typed, kernel=kernel, environment=environment)
         if wait or follow:
             if not as_json:
                 render.say(f"run {made.id}")
@@ -91,7 +99,7 @@ def _told(made: RunRecord, waited: bool, as_json: bool) -> int:
         return INTERRUPTED
     if not as_json:
         render.say(f"{made.state}{f': {made.reason}' if made.reason else ''}")
-    return DONE if made.state == "succeeded" else FAILED
+    return DONE if made.state in ("succeeded", "skipped") else FAILED
 
 
 @click.command()

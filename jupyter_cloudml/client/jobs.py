@@ -110,6 +110,17 @@ class JobVerbs:
             return self._jobs.run(what, params)
         return self._desk.run_notebook(Path(what).expanduser().absolute(), params, given)
 
+    def look(self, name: str) -> Runs:
+        """Have the triggers of a job that look at a Git ref or at S3 look now; returns the runs that they make, or one that is skipped.
+
+        Raises NotFound, UsageError (`nothing_to_watch`), and why a look fails.
+        """
+        return self._jobs.look(name)
+
+    def about(self, name: str) -> dict[str, JSON]:
+        """Return a job with its triggers and last runs. Raises NotFound."""
+        return self._desk.lists.job(name)
+
     def typed(self, what: str, texts: Sequence[str]) -> dict[str, JSON]:
         """Return the values of `NAME=VALUE`, as the notebook declares them. Raises UsageError, NotFound."""
         spec = None if _is_path(what) else self._store.jobs.get(what).spec

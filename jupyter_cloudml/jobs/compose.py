@@ -79,6 +79,7 @@ class Composer:
             notebook=sent,
             kernel=kernel,
             cwd=folders(Path(spec.notebook).parent, link, place.folder if place else None),
+            env=order.environ,
             secrets=resolve(spec.secrets),
             timeout_s=spec.timeout_s,
             cell_timeout_s=spec.cell_timeout_s,

@@ -17,6 +17,8 @@ POINTS = (
     "finished",
     "taken_over",
     "keeping",
+    "looking",
+    "looked",
 )
 
 

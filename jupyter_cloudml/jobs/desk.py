@@ -23,6 +23,7 @@ from .results import Results
 from .scheduler import runs_folder
 from .service import Jobs
 from .snapshots import SendCode, Snapshots
+from .watcher import Watcher
 
 
 class Desk:
@@ -41,7 +42,15 @@ class Desk:
     ) -> None:
         self._store, self._known = store, known
         self.snapshots = Snapshots(store, home, send_code, clock)
-        self.jobs = Jobs(store, clock=clock, on_event=on_event, wake=wake, take=self.snapshots.take)
+        watcher = Watcher(store, home, clock=clock, on_event=on_event, wake=wake)
+        self.jobs = Jobs(
+            store,
+            clock=clock,
+            on_event=on_event,
+            wake=wake,
+            take=self.snapshots.take,
+            look=watcher.look_now,
+        )
         self.results = Results(store, runs_folder(home))
         self.lists = Lists(store)
 
@@ -60,6 +69,9 @@ class Desk:
         machine = wanted.get("machine")
         if isinstance(machine, str):
             self._known(machine)
+        triggers = wanted.get("triggers")
+        if isinstance(triggers, list):
+            wanted["triggers"] = [_placed(each, folder or Path.cwd()) for each in triggers]
         return self.jobs.apply(wanted)
 
     def run_notebook(
@@ -139,6 +151,14 @@ class Desk:
                 code="in_use",
                 hint="run that job, or give this run another name",
             )
+
+
+def _placed(trigger: JSON, folder: Path) -> JSON:
+    """Return a trigger whose repository, where that is a folder, has its whole path: who looks there works elsewhere."""
+    git = trigger.get("git") if isinstance(trigger, dict) else None
+    if not isinstance(git, str) or not git or "\0" in git or ":" in git:
+        return trigger
+    return {**trigger, "git": os.path.abspath(folder / os.path.expanduser(git))}  # type: ignore[dict-item]
 
 
 def name_of(path: Path) -> str:

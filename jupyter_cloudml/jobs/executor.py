@@ -14,6 +14,7 @@ An attempt is a process on a machine, known by its name, which is in the store b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -78,11 +79,13 @@ class Order:
     job_name: str
     spec: Mapping[str, JSON]
     params: Mapping[str, JSON] = field(default_factory=dict)
+    cause: Mapping[str, JSON] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
-        """Return what the notebook finds in its environment to tell one attempt from another."""
-        return {"CLOUDML_RUN_ID": self.run_id, "CLOUDML_ATTEMPT": str(self.attempt)}
+        """Return what the notebook finds in its environment: which attempt it is, and what its trigger has found, if anything."""
+        found = {"CLOUDML_RUN_ID": self.run_id, "CLOUDML_ATTEMPT": str(self.attempt)}
+        return found | ({"CLOUDML_TRIGGER": json.dumps(self.cause)} if self.cause else {})
 
 
 class NotStarted(CloudMLError):

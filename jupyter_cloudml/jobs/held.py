@@ -57,6 +57,7 @@ class Held:
             job_name=self.claim.job_name,
             spec=self.claim.spec,
             params=params,
+            cause=self.run.cause,
         )
 
     @property

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..errors import JSON
+from ..errors import JSON, UsageError
 from ..store import Store
 from ..store.jobs_pages import Mark
-from ..store.jobs_records import JobRecord, RunRecord
+from ..store.jobs_records import JobRecord, RunRecord, TriggerRecord
+from ..store.jobs_watches import WatchRecord
+from .definitions import trigger_of
 from .results import run_to_dict
+from .schedule import describe
 
 STRIP = 30  # runs of a job's history
 SHOWN = 50  # runs of each kind in a summary
@@ -33,8 +36,14 @@ class Lists:
         return {"jobs": [*self.told(shown)], "next": more}
 
     def job(self, name: str) -> Json:
-        """Return one job. Raises NotFound."""
-        return self.told([self._store.jobs.get(name)])[0]
+        """Return one job, with its triggers and what is wrong with any of them. Raises NotFound."""
+        job = self._store.jobs.get(name)
+        watches = {each.trigger_id: each for each in self._store.watches.of(job.id)}
+        triggers: list[JSON] = [
+            trigger_to_dict(each, watches.get(each.id))
+            for each in self._store.jobs.triggers(job.id)
+        ]
+        return {**self.told([job])[0], "triggers": triggers}
 
     def told(self, jobs: Sequence[JobRecord]) -> list[Json]:
         """Return jobs with their next due time and their last runs."""
@@ -73,6 +82,33 @@ class Lists:
             "next": [{"job": name, "due_ms": due_ms} for name, due_ms in soon],
             "counts": dict(self._store.pages.open()),
         }
+
+
+def trigger_to_dict(trigger: TriggerRecord, watch: WatchRecord | None) -> Json:
+    """Return a trigger as a job shows it; `error` is why its last look has failed: {code, message, hint, since_ms}."""
+    found: Json = {
+        "key": trigger.id.partition(":")[2],
+        "kind": trigger.kind,
+        "words": _words(trigger),
+        "next_due_ms": trigger.next_due_ms,
+        "last_key": trigger.last_key,
+    }
+    if watch is not None:
+        found |= {
+            "next_look_ms": watch.next_look_ms,
+            "looked_ms": watch.looked_ms,
+            "mark": watch.mark,
+            "failures": watch.failures,
+            "error": None if watch.error is None else dict(watch.error),
+        }
+    return found
+
+
+def _words(trigger: TriggerRecord) -> str:
+    try:
+        return describe(trigger_of(trigger))
+    except UsageError as exc:  # written by another version
+        return f"it cannot be used: {exc.message}"
 
 
 def job_to_dict(job: JobRecord, next_due_ms: int | None, strip: Sequence[Mark] = ()) -> Json:

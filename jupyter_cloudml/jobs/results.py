@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import JSON, NotFound, UsageError
 from ..paths import unusable
 from ..store import Store
+from ..store.jobs_making import SWEEP
 from ..store.jobs_pages import About
 from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
 from ..store.jobs_results import Artifact, CellResult
@@ -188,6 +189,7 @@ class Results:
             "environment": spec.get("environment"),
             "kernel": found.get("kernel"),
             "params": found.get("params") or run.params,
+            "trigger": dict(run.cause) or None,
             "secrets": found.get("secrets") or [],
         }
 
@@ -245,9 +247,9 @@ def run_to_dict(run: RunRecord, about: About | None = None) -> dict[str, JSON]:
 
 
 def trigger_kind(trigger_id: str) -> str:
-    """Return what made a run: "now" of one that somebody asked for, else the kind of its trigger."""
+    """Return what made a run: "now" of one that somebody asked for, "sweep" of one of a sweep, else the kind of its trigger."""
     owner, _, key = trigger_id.partition(":")
-    return owner if owner == "now" else key.partition("-")[0]
+    return owner if owner in ("now", SWEEP) else key.partition("-")[0]
 
 
 def _attempt(found: AttemptRecord) -> Mapping[str, JSON]:

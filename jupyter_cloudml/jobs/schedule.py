@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs import cron
-from jupyter_cloudml.jobs.triggers import Trigger
+from jupyter_cloudml.jobs.triggers import WATCHED, Trigger
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
 
 LATE_MS = 60_000  # a due time is on time until then
@@ -18,6 +18,8 @@ BACKFILL = 10_000  # the most runs of one backfill
 
 def times(trigger: Trigger, after_ms: int) -> Iterator[int]:
     """Yield the due times later than `after_ms`, soonest first; none where no time makes the trigger fire."""
+    if trigger.kind in WATCHED:
+        return
     if trigger.cron is not None:
         yield from cron.forward(trigger.cron, trigger.tz, after_ms)
     elif (at_ms := trigger.at_ms) is not None:
@@ -113,16 +115,31 @@ def _chosen(passed: list[int], now_ms: int, missed: str, cap: int) -> list[int]:
 
 def describe(trigger: Trigger) -> str:
     """Say in words when a trigger fires."""
+    if trigger.kind in WATCHED:
+        return f"{_watched(trigger)}; looks {_interval(trigger.wait_ms)}"
     if trigger.cron is not None:
         return f"{cron.describe(trigger.cron)} ({trigger.tz})"
     if trigger.at is not None:
         return f"Once, at {trigger.at.replace('T', ' ')} ({trigger.tz})"
     if trigger.every is not None:
-        number, unit = int(trigger.every[:-1]), trigger.every[-1]
-        word = {"s": "second", "m": "minute", "h": "hour", "d": "day"}[unit]
-        return f"Every {word}" if number == 1 else f"Every {number:,} {word}s"
+        return _interval(trigger.every_ms or 0).capitalize()
     ends = {"success": "successful ", "failure": "failed ", "always": ""}[trigger.on]
     return f"After each {ends}run of {trigger.after}"
+
+
+def _watched(trigger: Trigger) -> str:
+    if trigger.git is not None:
+        ref = "" if trigger.ref == "HEAD" else f" on {trigger.ref}"
+        return f"At each new commit{ref} of {trigger.git}"
+    return f"When objects under {trigger.s3} are new or have changed"
+
+
+def _interval(ms: int) -> str:
+    """Return an interval in words, in its largest whole unit."""
+    units = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
+    size, word = next((size, word) for size, word in units if ms % size == 0)
+    number = ms // size
+    return f"every {word}" if number == 1 else f"every {number:,} {word}s"
 
 
 def _text(ms: int) -> str:

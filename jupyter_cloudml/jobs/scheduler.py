@@ -24,6 +24,7 @@ from .retention import Keeper, Keeping
 from .settings import Settings
 from .snapshots import Snapshots
 from .states import State
+from .watcher import Watcher
 
 LOG = "scheduler.log"
 PROGRAM = "from jupyter_cloudml.cli import main; main()"
@@ -54,15 +55,18 @@ class Scheduler:
         )
         self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
         self._keeping = Keeping(Keeper(store, home))
+        self._watcher = Watcher(store, home, on_event=on_event, wake=self.engine.wake)
 
     def start(self) -> None:
         """Begin to work, in threads. Raises StoreError."""
         self.engine.start()
+        self._watcher.start()
         self._keeping.start()
 
     def close(self) -> None:
         """Stop working; what runs goes on, and others look after it."""
         self._keeping.close()
+        self._watcher.stop()
         self.engine.stop()
         self._executor.close()
 

@@ -20,6 +20,7 @@ from jupyter_cloudml.store.jobs_applying import Applied, Author
 from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
 from jupyter_cloudml.store.jobs_results import Snapshot
 
+BY_TIME = ("at", "cron", "every")  # kinds of triggers
 BACKFILL_LATER = 10  # runs of a backfill let those pass that are due now
 
 
@@ -45,9 +46,12 @@ class Jobs:
         on_event: Callable[[Event], None] = lambda event: None,
         wake: Callable[[], None] = lambda: None,
         take: Take | None = None,
+        look: Callable[[JobRecord], list[RunRecord]] | None = None,
     ) -> None:
-        """`take` keeps what a run will have, when it is asked for; without it, that is what there is when the run starts."""
-        self._take = take
+        """`take` keeps what a run will have, when it is asked for; without it, that is what there is when the run starts. `look` has the
+        triggers of a job look now, as Watcher.look_now.
+        """
+        self._take, self._look = take, look
         self._store, self._clock = store, clock or SystemClock()
         self._on_event, self._wake = on_event, wake
 
@@ -110,6 +114,13 @@ class Jobs:
         snapshot_id = taken.id if taken else None
         return self._submit(job, job.rev, given, token or secrets.token_hex(8), None, snapshot_id)
 
+    def look(self, name: str) -> list[RunRecord]:
+        """Have the triggers of a job that look at a Git ref or at S3 look now, and return the runs that they make; where there is nothing new,
+        one that is skipped ("no new data"). Raises NotFound, UsageError (`nothing_to_watch`), and why a look fails.
+        """
+        job = self._store.jobs.get(name)
+        return [] if self._look is None else self._look(job)
+
     def rerun(self, run_id: str, changes: Mapping[str, JSON] = {}) -> RunRecord:
         """Run again what a run that is over ran: the same definition, parameters and snapshot, but for `changes` (see RunRecord).
 
@@ -125,18 +136,23 @@ class Jobs:
         job = self._store.jobs.get(old.job_id)
         key = secrets.token_hex(8)
         kept = {name: old.changes[name] for name in ("machine",) if name in old.changes}
+        made = {**kept, **changes}
         return self._submit(
-            job, old.job_rev, old.params, key, old.id, old.snapshot_id, {**kept, **changes}
+            job, old.job_rev, old.params, key, old.id, old.snapshot_id, made, old.cause
         )
 
     def backfill(
         self, name: str, from_ms: int, until_ms: int, *, trigger_key: str | None = None
     ) -> list[RunRecord]:
-        """Make the runs of all due times of a range, both ends included; a time that had its run already gets no second one.
+        """Make the runs of all due times of a range, both ends included; a time that had its run already gets no second one. A job without a
+        trigger by time, and with one that looks at something, looks now.
 
         Returns the runs of all these times. Raises NotFound, UsageError for a job without one trigger by time and for a range that is too long.
         """
         job = self._store.jobs.get(name)
+        by_time = [each for each in self._store.jobs.triggers(job.id) if each.kind in BY_TIME]
+        if self._look is not None and not by_time and self._store.watches.of(job.id):
+            return self._look(job)
         trigger = self._trigger_by_time(job, trigger_key)
         due = schedule.between(trigger_of(trigger), from_ms, until_ms)
         priority = job.spec.get("priority")
@@ -186,6 +202,7 @@ class Jobs:
         parent: str | None,
         snapshot_id: str | None,
         changes: Mapping[str, JSON] = {},
+        cause: Mapping[str, JSON] = {},
     ) -> RunRecord:
         now = self._clock.now_ms()
         priority = job.spec.get("priority")
@@ -202,6 +219,7 @@ class Jobs:
             parent_run_id=parent,
             snapshot_id=snapshot_id,
             changes=changes,
+            cause=cause,
         )
         (run,), told = self._store.runs.submit([new], now)
         self._tell(told)
@@ -212,7 +230,7 @@ class Jobs:
         found = [
             each
             for each in self._store.jobs.triggers(job.id)
-            if each.up_job_id is None and key in (None, each.id.partition(":")[2])
+            if each.kind in BY_TIME and key in (None, each.id.partition(":")[2])
         ]
         if len(found) != 1:
             which = ", ".join(each.id.partition(":")[2] for each in found)

@@ -1,4 +1,4 @@
-"""What makes a job run: a moment, a cron expression, an interval, another job. Pure."""
+"""What makes a job run: a moment, a cron expression, an interval, another job, a commit, objects in S3. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import cast
 
-from jupyter_cloudml.errors import JSON, UsageError
+from jupyter_cloudml.datasets.address import Address
+from jupyter_cloudml.errors import JSON, NotFound, UsageError
 from jupyter_cloudml.jobs import cron
 from jupyter_cloudml.jobs.fields import Choice, Text
 from jupyter_cloudml.jobs.problems import Problem, Problems, refuse
 from jupyter_cloudml.jobs.shapes import Member, Record, plain
+from jupyter_cloudml.workspaces.source import Source, check_ref
 
-KINDS = ("at", "cron", "every", "after")
+WATCHED = ("git", "s3")  # these look at something themselves, every so often
+KINDS = (*WATCHED, "at", "cron", "every", "after")
+LOOK_MS = {"git": 60_000, "s3": 300_000}  # between two looks
 ON = ("success", "failure", "always")
 YEAR_S = 366 * 86400
 NAME = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", 100, example="nightly-report")
@@ -26,9 +30,11 @@ _EVERY = re.compile(r"([1-9][0-9]{0,7})([smhd])")
 
 @dataclass(frozen=True)
 class Trigger:
-    """What makes a job run: a moment (`at`), a cron expression, an interval (`every`), or the end of another job's run (`after`).
+    """What makes a job run: a moment (`at`), a cron expression, an interval (`every`), the end of another job's run (`after`), a new
+    commit on a `ref` of a `git` repository, or new or changed objects under an `s3` prefix.
 
-    `at` is local to `tz` unless it names an offset; `every` is counted from the epoch, or from `start`.
+    `at` is local to `tz` unless it names an offset; `every` is counted from the epoch, or from `start`, and beside `git` and `s3` says how
+    often these are looked at.
     """
 
     at: str | None = None
@@ -38,10 +44,16 @@ class Trigger:
     tz: str = "UTC"
     start: str | None = None
     on: str = "success"
+    git: str | None = None
+    ref: str = "HEAD"
+    s3: str | None = None
+    endpoint_url: str | None = None
+    profile: str | None = None
+    region: str | None = None
 
     @property
     def kind(self) -> str:
-        """Return at, cron, every or after."""
+        """Return at, cron, every, after, git or s3."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @property
@@ -64,6 +76,11 @@ class Trigger:
     def every_ms(self) -> int | None:
         """Return the interval."""
         return None if self.every is None else interval_s(self.every) * 1000
+
+    @property
+    def wait_ms(self) -> int:
+        """Return how long after a look at a Git ref or at S3 the next one is due."""
+        return self.every_ms or LOOK_MS[self.kind]
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it as JSON, without what is left at its default."""
@@ -115,12 +132,14 @@ def moment(text: str, tz: str) -> int:
 
 def _check_trigger(values: Mapping[str, object], path: str, problems: Problems) -> None:
     given = [kind for kind in KINDS if values.get(kind) is not None]
-    where = path or "the trigger"
+    if set(given) & set(WATCHED) and "every" in given:
+        given.remove("every")  # how often it looks
+    where, known = path or "the trigger", ", ".join(KINDS)
     if len(given) != 1:
-        cause = f"has {' and '.join(given)}" if given else "has none of at, cron, every, after"
-        problems.append(Problem(where, cause, "give it exactly one of at, cron, every, after"))
+        cause = f"has {' and '.join(given)}" if given else f"has none of {known}"
+        problems.append(Problem(where, cause, f"give it exactly one of {known}"))
         return
-    for name, of in (("on", ("after",)), ("start", ("every",)), ("tz", ("at", "cron", "every"))):
+    for name, of in _BESIDE:
         if name in values and given[0] not in of:
             remedy = f"take it out, or use {' or '.join(of)}"
             problems.append(
@@ -137,6 +156,36 @@ def _check_trigger(values: Mapping[str, object], path: str, problems: Problems) 
                 )
 
 
+def _check_git(text: str) -> None:
+    """Raise CloudMLError for what cannot be a repository, or holds a password: definitions are kept and shown."""
+    try:
+        source = Source.parse(text)
+    except NotFound:  # of a folder: looked for when it is looked at
+        return
+    if source.password or len(source.user) > _LONGEST_USER:
+        raise UsageError(
+            "it holds a password or a token, and definitions are kept in clear",
+            hint="leave it out, and let a credential helper of git have it",
+        )
+
+
+def _one_kind(kind: str) -> dict[str, JSON]:
+    if kind != "every":
+        return {"required": [kind]}
+    return {"required": [kind], "not": {"anyOf": [{"required": [each]} for each in WATCHED]}}
+
+
+_LONGEST_USER = 30  # of an https URL: a longer one is a token
+_BESIDE = (
+    ("on", ("after",)),
+    ("start", ("every",)),
+    ("tz", ("at", "cron", "every")),
+    ("ref", ("git",)),
+    ("endpoint_url", ("s3",)),
+    ("profile", ("s3",)),
+    ("region", ("s3",)),
+)
+
 TRIGGER = Record(
     Trigger,
     {
@@ -151,7 +200,7 @@ TRIGGER = Record(
         ),
         "every": Member(
             Text(longest=16, example="15m", check=interval_s),
-            "again and again after so long",
+            "again and again after so long; beside git and s3: how often to look (1m and 5m where it is left out)",
             None,
             True,
         ),
@@ -166,8 +215,33 @@ TRIGGER = Record(
             True,
         ),
         "on": Member(Choice(ON), "after which ends of the other job's runs", "success"),
+        "git": Member(
+            Text(longest=4096, example="https://github.com/ada/digits.git", check=_check_git),
+            "at each new commit of a repository: a URL without a password, or a folder",
+            None,
+            True,
+        ),
+        "ref": Member(
+            Text(longest=255, example="main", check=check_ref),
+            "the branch or tag that is looked at",
+            "HEAD",
+        ),
+        "s3": Member(
+            Text(longest=4096, example="s3://bucket/incoming", check=Address.parse),
+            "when objects under this prefix are new or have changed",
+            None,
+            True,
+        ),
+        "endpoint_url": Member(
+            Text(longest=2000, example="https://s3.example.org"),
+            "another S3 service than AWS",
+            None,
+            True,
+        ),
+        "profile": Member(Text(longest=200), "a profile of ~/.aws", None, True),
+        "region": Member(Text(longest=100, example="eu-central-1"), "of the bucket", None, True),
     },
     title="Trigger",
     check=_check_trigger,
-    more={"oneOf": [{"required": [kind]} for kind in KINDS]},
+    more={"oneOf": [_one_kind(kind) for kind in KINDS]},
 )

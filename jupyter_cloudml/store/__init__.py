@@ -14,6 +14,7 @@ from jupyter_cloudml.store.jobs_pages import PageRepository
 from jupyter_cloudml.store.jobs_results import ResultRepository
 from jupyter_cloudml.store.jobs_runs import RunRepository
 from jupyter_cloudml.store.jobs_servers import ServerRepository
+from jupyter_cloudml.store.jobs_watches import WatchRepository
 from jupyter_cloudml.store.machines import MachineRecord, MachineRepository
 from jupyter_cloudml.store.migrations import upgrade
 
@@ -34,6 +35,7 @@ class Store:
         self.results = ResultRepository(database)
         self.keeping = KeepingRepository(database)
         self.servers = ServerRepository(database)
+        self.watches = WatchRepository(database)
         self.events = EventRepository(database)
         self.audit = AuditRepository(database, clock or SystemClock())
 

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 from jupyter_cloudml.errors import JSON, Conflict, NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
-from jupyter_cloudml.store.jobs_firing import cancel_open
+from jupyter_cloudml.store.jobs_ends import cancel_open
 from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord, new_id
+from jupyter_cloudml.store.jobs_watches import unwatch, watch_from
 
 _LOCK = 0x636D6C6A6F62  # "cmljob": who changes what runs after what does so alone (PostgreSQL)
 
@@ -81,7 +82,7 @@ def apply(
         record, changed = done[each.name]
         if changed:
             _write_revision(connection, record, author)
-            _write_triggers(connection, record, each)
+            _write_triggers(connection, record, each, at_ms)
             _write_secrets(connection, record, each)
     if any(done[each.name][1] and each.after for each in wanted):
         refuse(_edges(connection))
@@ -99,6 +100,8 @@ def apply(
 def delete_job(connection: Connection, record: JobRecord, at_ms: int) -> list[Event]:
     """Take a job out; return what is to be told."""
     set_columns(connection, record.id, deleted_ms=at_ms)
+    ids = select(tables.trigger.c.id).where(tables.trigger.c.job_id == record.id)
+    unwatch(connection, list(connection.execute(ids).scalars()))
     off = update(tables.trigger).where(tables.trigger.c.job_id == record.id)
     connection.execute(off.values(enabled=False, next_due_ms=None))
     connection.execute(delete(tables.secret_ref).where(tables.secret_ref.c.job_id == record.id))
@@ -231,7 +234,9 @@ def _relink(connection: Connection, name: str, job_id: str) -> None:
     connection.execute(update(table).where(table.c.up_job_id.in_(before)).values(up_job_id=job_id))
 
 
-def _write_triggers(connection: Connection, record: JobRecord, wanted: Definition) -> None:
+def _write_triggers(
+    connection: Connection, record: JobRecord, wanted: Definition, at_ms: int
+) -> None:
     """Keep the triggers that are the same, switch the others off, add the new ones; ids tell which are the same."""
     table = tables.trigger
     rows = connection.execute(select(table).where(table.c.job_id == record.id)).all()
@@ -241,6 +246,7 @@ def _write_triggers(connection: Connection, record: JobRecord, wanted: Definitio
         if row.enabled and trigger_id not in ids:
             off = update(table).where(table.c.id == trigger_id)
             connection.execute(off.values(enabled=False, next_due_ms=None))
+            unwatch(connection, [trigger_id])
     for trigger_id, each in ids.items():
         up = wanted.after.get(each.id)
         up_job_id = None if up is None else get(connection, up).id
@@ -258,11 +264,14 @@ def _write_triggers(connection: Connection, record: JobRecord, wanted: Definitio
                 "enabled": True,
             }
             connection.execute(insert(table).values(values))
+            watch_from(connection, trigger_id, each.kind, at_ms)
         elif not there[trigger_id].enabled or there[trigger_id].up_job_id != up_job_id:
             on = update(table).where(table.c.id == trigger_id)
             connection.execute(
                 on.values(enabled=True, next_due_ms=each.next_due_ms, up_job_id=up_job_id)
             )
+            if not there[trigger_id].enabled:
+                watch_from(connection, trigger_id, each.kind, at_ms)
 
 
 def _write_secrets(connection: Connection, record: JobRecord, wanted: Definition) -> None:

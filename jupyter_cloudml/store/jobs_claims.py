@@ -17,7 +17,8 @@ from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_firing import announce, fire_after
+from jupyter_cloudml.store.jobs_ends import ended
+from jupyter_cloudml.store.jobs_making import announce
 from jupyter_cloudml.store.jobs_records import (
     CANCELLED,
     CLAIMED,
@@ -285,7 +286,7 @@ def _move(connection: Connection, move: Move, at_ms: int) -> Moved:
     ]
     told.append(announce(connection, changed, at_ms))
     if changed.state in FINAL:
-        told += fire_after(connection, changed, at_ms)
+        told += ended(connection, changed, at_ms)
     return Moved(changed, told)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 
 QUEUED, CLAIMED, LOST, SKIPPED, CANCELLED = "queued", "claimed", "lost", "skipped", "cancelled"
-SCHEDULED, RETRY_WAIT = "scheduled", "retry_wait"
+SCHEDULED, RETRY_WAIT, RUNNING = "scheduled", "retry_wait", "running"
 FINAL = frozenset({"succeeded", "failed", "timed_out", CANCELLED, SKIPPED})
 OWNERLESS = FINAL | {SCHEDULED, QUEUED, RETRY_WAIT}  # nobody works on a run in these states
 
@@ -114,6 +114,10 @@ class NewRun:
     changes: Mapping[str, JSON] = field(default_factory=dict)
     up_run_id: str | None = None  # the run whose end fired this one
     on: str = ""
+    cause: Mapping[str, JSON] = field(default_factory=dict)  # what its trigger found
+    sweep: Sequence[
+        Mapping[str, JSON]
+    ] = ()  # it is run once with each of these, by runs of its own
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,10 @@ class RunRecord:
     started_ms: int | None
     ended_ms: int | None
     changes: Mapping[str, JSON] = field(default_factory=dict)
+    cause: Mapping[str, JSON] = field(default_factory=dict)
+    sweep_count: int | None = None  # it is a sweep of so many runs, and runs nothing itself
+    sweep_index: int | None = None  # its place in the sweep `parent_run_id`
+    result: Mapping[str, JSON] = field(default_factory=dict)  # values that its notebook has told
 
     def spec(self, spec: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """Return what is run of a definition."""
@@ -163,6 +171,8 @@ class RunRecord:
         values = dict(columns)
         values["params"] = json.loads(values.pop("params_json"))
         values["changes"] = json.loads(values.pop("changes_json"))
+        for name in ("cause", "result"):
+            values[name] = json.loads(values.pop(f"{name}_json") or "{}")
         return cls(**values)
 
     def event(self, at_ms: int) -> Event:

@@ -10,7 +10,8 @@ from jupyter_cloudml.errors import NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_firing import announce, cancel_run, insert_runs
+from jupyter_cloudml.store.jobs_ends import cancel_run
+from jupyter_cloudml.store.jobs_making import announce, insert_runs
 from jupyter_cloudml.store.jobs_records import AttemptRecord, NewRun, RunRecord
 
 

@@ -133,6 +133,20 @@ trigger = Table(
     quote=True,
 )
 
+# Of triggers that have to look at something themselves (git, s3), while they are in force.
+watch = Table(
+    "watch",
+    metadata,
+    Column("trigger_id", Text, ForeignKey("trigger.id"), primary_key=True),
+    Column("next_look_ms", BigInteger, nullable=False),
+    Column("wait_ms", BigInteger, nullable=False),  # how long after the last look that is
+    Column("looked_ms", BigInteger),
+    Column("mark", Text),  # what was there at the last look; NULL: there was none yet
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("error_json", Text),
+    Index(None, "next_look_ms"),
+)
+
 snapshot = Table(
     "snapshot",
     metadata,
@@ -161,8 +175,11 @@ run = Table(
     Column("params_json", Text, nullable=False),
     # What it has in place of its definition's, because somebody asked for it.
     Column("changes_json", Text, nullable=False, server_default="{}"),
+    Column("cause_json", Text),  # what a trigger found: a commit, the objects that changed
     Column("snapshot_id", Text, ForeignKey("snapshot.id")),
-    Column("parent_run_id", Text),
+    Column("parent_run_id", Text),  # the sweep that it is part of, else the run that it runs again
+    Column("sweep_index", Integer),  # its place in the sweep
+    Column("sweep_count", Integer),  # it is a sweep of so many runs
     Column("state", Text, nullable=False),
     Column("reason", Text),
     Column("fence", BigInteger, nullable=False),  # grows with every owner
@@ -176,6 +193,7 @@ run = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("started_ms", BigInteger),
     Column("ended_ms", BigInteger),  # set: the state is final
+    Column("result_json", Text),  # values that the notebook has told
     UniqueConstraint("trigger_id", "fire_key"),
     Index(None, "job_id", "id"),
     Index(None, "state", "id"),
@@ -259,6 +277,23 @@ secret_ref = Table(
     Column("job_id", Text, ForeignKey("job.id"), primary_key=True),
     Column("env_name", Text, primary_key=True),
     Column("uri", Text, nullable=False),  # where the secret is; never the secret
+)
+
+# Who is to be told of the end of a run, written with that end.
+notice = Table(
+    "notice",
+    metadata,
+    Column("run_id", Text, _of_run(), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("address", Text, nullable=False),  # or where it is; never with a password
+    Column("about", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    Column("claim", Text),  # of the server that is at it, until not_before_ms
+    Column("error", Text),
+    Column("sent_ms", BigInteger),
+    Index(None, "state", "not_before_ms"),
 )
 
 run_edge = Table(

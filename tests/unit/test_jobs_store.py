@@ -18,7 +18,7 @@ from sqlalchemy import text
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
 from jupyter_cloudml.events import Event
-from jupyter_cloudml.store import MachineRecord, Store, StoreError, migrations
+from jupyter_cloudml.store import MachineRecord, Store, StoreError, migrations, tables
 from jupyter_cloudml.store.jobs_applying import Author, Definition, Edges
 from jupyter_cloudml.store.jobs_claims import Claiming, Move
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
@@ -542,9 +542,9 @@ class TestMany:
 def test_the_table_itself_refuses_a_second_run_of_a_due_time(store: Store) -> None:
     job = made(store, triggers=[each_minute()])
     store.firing.fire(MINUTE, every_minute)
-    again = text(
-        "INSERT INTO run SELECT 'copy' AS id, job_id, job_rev, trigger_id, fire_key, due_ms, params_json, changes_json, snapshot_id, parent_run_id, state, reason, fence, owner, lease_until_ms, cancel_requested, attempts, not_before_ms, pool, priority, created_ms, started_ms, ended_ms FROM run"
-    )
+    columns = tables.run.c.keys()
+    copied = ", ".join("'copy'" if name == "id" else name for name in columns)
+    again = text(f"INSERT INTO run ({', '.join(columns)}) SELECT {copied} FROM run")
     with pytest.raises(StoreError, match=r"(?i)unique"):
         store.database.write(lambda connection: connection.execute(again))
     assert len(store.runs.page(job_id=job.id)) == 1

@@ -71,6 +71,19 @@ def upgrade() -> None:
     op.create_index("ix_trigger_job_id", "trigger", ["job_id"])
     op.create_index("ix_trigger_up_job_id", "trigger", ["up_job_id"])
     op.create_table(
+        "watch",
+        sa.Column("trigger_id", sa.Text, nullable=False),
+        sa.Column("next_look_ms", sa.BigInteger, nullable=False),
+        sa.Column("wait_ms", sa.BigInteger, nullable=False),
+        sa.Column("looked_ms", sa.BigInteger),
+        sa.Column("mark", sa.Text),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("error_json", sa.Text),
+        sa.PrimaryKeyConstraint("trigger_id", name="pk_watch"),
+        sa.ForeignKeyConstraint(["trigger_id"], ["trigger.id"], name="fk_watch_trigger_id"),
+    )
+    op.create_index("ix_watch_next_look_ms", "watch", ["next_look_ms"])
+    op.create_table(
         "snapshot",
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("sha256", sa.Text, nullable=False),
@@ -93,8 +106,11 @@ def upgrade() -> None:
         sa.Column("due_ms", sa.BigInteger, nullable=False),
         sa.Column("params_json", sa.Text, nullable=False),
         sa.Column("changes_json", sa.Text, nullable=False, server_default="{}"),
+        sa.Column("cause_json", sa.Text),
         sa.Column("snapshot_id", sa.Text),
         sa.Column("parent_run_id", sa.Text),
+        sa.Column("sweep_index", sa.Integer),
+        sa.Column("sweep_count", sa.Integer),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("reason", sa.Text),
         sa.Column("fence", sa.BigInteger, nullable=False),
@@ -108,6 +124,7 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger, nullable=False),
         sa.Column("started_ms", sa.BigInteger),
         sa.Column("ended_ms", sa.BigInteger),
+        sa.Column("result_json", sa.Text),
         sa.PrimaryKeyConstraint("id", name="pk_run"),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name="fk_run_job_id"),
         sa.ForeignKeyConstraint(["snapshot_id"], ["snapshot.id"], name="fk_run_snapshot_id"),
@@ -198,6 +215,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "env_name", name="pk_secret_ref"),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name="fk_secret_ref_job_id"),
     )
+    op.create_table(
+        "notice",
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("n", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column("address", sa.Text, nullable=False),
+        sa.Column("about", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("not_before_ms", sa.BigInteger, nullable=False),
+        sa.Column("claim", sa.Text),
+        sa.Column("error", sa.Text),
+        sa.Column("sent_ms", sa.BigInteger),
+        sa.PrimaryKeyConstraint("run_id", "n", name="pk_notice"),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["run.id"], name="fk_notice_run_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_notice_state_not_before_ms", "notice", ["state", "not_before_ms"])
     op.create_table(
         "run_edge",
         sa.Column("up", sa.Text, nullable=False),
