@@ -989,4 +989,4 @@ def _no_canary(host: Host, when: str) -> None:
             continue  # it has ended, or was renamed
         looked_at += 1
         assert not [sign for sign in signs if sign in content], f"{path} {when}"
-    assert looked_at > 100
+    assert looked_at > 30  # the agent, its processes and the first files
