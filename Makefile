@@ -15,6 +15,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 ARGS ?=
 # Two files of tests at a time, in order: most of them wait for a clock or a network.
 PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# With AGAIN=yes, tests that failed run once more by themselves, with nothing left of the first time.
+RETRY = pytest --last-failed --last-failed-no-failures none
 export PYTHON VENV
 export PATH := $(BIN):$(PATH):/usr/sbin:/sbin
 
@@ -38,7 +40,7 @@ lab: $(VENV)/.lab
 test: $(VENV)/.dev
 	tools/install_os_packages.sh
 	$(MAKE) --no-print-directory assets
-	pytest $(PARALLEL) $(ARGS)
+	pytest $(PARALLEL) $(ARGS) $(if $(AGAIN),|| { [ $$? = 1 ] && $(RETRY); })
 
 check: $(VENV)/.dev $(MODULES)
 	ruff check .

@@ -55,6 +55,8 @@ class Project:
     """A repository under the root of the server with the notebook `train.ipynb`."""
 
     def __init__(self, lab: Lab, host: Host, name: str) -> None:
+        while (lab.root / name).exists():  # the test is tried again
+            name += "-again"
         self.lab, self.host, self.name = lab, host, name
         self.here = lab.root / name
         self.here.mkdir()
@@ -116,7 +118,7 @@ def test_a_move_sends_the_code_and_the_kernel_finds_it(view: View, lab: Lab, gpu
     view.wait_kernel(project.notebook)
     assert (project.there / "model.py").read_text() == "x = 1\n"
     view.run_cell(0)
-    expect(view.output(0)).to_contain_text("in digits x is 1", timeout=30_000)
+    expect(view.output(0)).to_contain_text(f"in {project.name} x is 1", timeout=30_000)
     code = code_of(view)
     commit = git(project.here, "rev-parse", "HEAD")[:7]
     expect(code).to_contain_text(re.compile(rf"Code main@{commit}.* · synced \d+ s ago"))
@@ -282,7 +284,8 @@ def test_files_come_back_after_a_run_where_that_is_wanted(view: View, lab: Lab, 
 def test_a_git_url_is_cloned_at_a_branch_and_a_commit(
     view: View, lab: Lab, gpu: Host, tmp_path: Path
 ) -> None:
-    origin = tmp_path / "sources"
+    name = f"sources-{tmp_path.name[-1]}"
+    origin = tmp_path / name
     origin.mkdir()
     git(origin, "init", "-q")
     (origin / "model.py").write_text("x = 1\n")
@@ -293,7 +296,7 @@ def test_a_git_url_is_cloned_at_a_branch_and_a_commit(
     (origin / "model.py").write_text("x = 2\n")
     git(origin, "commit", "-qam", "Second")
     view.panel()
-    for ref, name, text in (("feature", "feature", "x = 2\n"), (first, "HEAD", "x = 1\n")):
+    for ref, branch, text in (("feature", "feature", "x = 2\n"), (first, "HEAD", "x = 1\n")):
         view.page.get_by_role("button", name="New: add a machine").click()
         view.page.get_by_role("menuitem", name="Clone a Git Repository…").click()
         dialog = view.page.get_by_role("dialog", name="Clone a Git repository")
@@ -311,10 +314,10 @@ def test_a_git_url_is_cloned_at_a_branch_and_a_commit(
         assert view.axe(".jp-Dialog") == []
         dialog.get_by_role("button", name="Clone").click()
         commit = git(origin, "rev-parse", ref)[:7]
-        done = f"sources ({name}@{commit}) is here and on gpu"
+        done = f"{name} ({branch}@{commit}) is here and on gpu"
         expect(view.page.get_by_text(done)).to_be_visible(timeout=60_000)
-        assert (lab.root / "sources" / "model.py").read_text() == text
-        assert (gpu.root / "home/ada/sources/model.py").read_text() == text
+        assert (lab.root / name / "model.py").read_text() == text
+        assert (gpu.root / f"home/ada/{name}/model.py").read_text() == text
     view.begin("cloudml:clone-code")
     view.page.get_by_label("Git URL").fill("ext::sh -c false")
     view.page.get_by_role("dialog").get_by_role("button", name="Clone").click()

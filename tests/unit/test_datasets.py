@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import unicodedata
+import warnings
 from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import warnings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,7 +182,9 @@ def test_a_path_is_matched_as_the_same_regular_expression_would(pattern: str, pa
     try:
         meant = Choice([pattern]).has(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # "--" may mean something in a set one day
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # "--" may mean something in a set one day
             expected = re.compile(expression(pattern), re.DOTALL).fullmatch(path)
     except (UsageError, re.error):
         return
