@@ -22,7 +22,7 @@ from .parameters import find, language_of
 from .results import Results
 from .scheduler import runs_folder
 from .service import Jobs
-from .snapshots import SendCode, Snapshots
+from .snapshots import SendCode, Snapshots, read_notebook
 from .watcher import Watcher
 
 
@@ -137,7 +137,7 @@ class Desk:
         """Return a notebook. Raises NotFound, UsageError (`bad_notebook`)."""
         if not os.path.isfile(path):  # also of a name that is too long
             raise no_notebook(path)
-        return parse(path.read_bytes(), path.name)
+        return parse(read_notebook(path), path.name)
 
     def _refuse_other(self, name: str, notebook: str) -> None:
         """A run by hand changes the definition of its job: never that of a job which somebody has made."""

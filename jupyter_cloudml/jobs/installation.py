@@ -23,6 +23,7 @@ MODULES = (
     "__init__",
     "records",
     "limits",
+    "memory",
     "kernel",
     "execution",
     "ends",

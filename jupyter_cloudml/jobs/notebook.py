@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -12,6 +13,7 @@ from .records import Record
 
 Notebook: TypeAlias = dict[str, Any]
 REUSED = "reused"  # a cell that an earlier run has run, in the same kernel
+MAX_FILE = 128 << 20  # of a notebook with its outputs
 MAX_BYTES = 64 << 20  # of a notebook without its outputs
 
 
@@ -145,7 +147,7 @@ def html(notebook: Notebook, title: str) -> str:
     """Return a page of the notebook on which no script of an output runs. Raises UsageError (`no_nbconvert`)."""
     try:
         from nbconvert import HTMLExporter
-        from nbformat import from_dict
+        from nbformat import ValidationError, from_dict
     except ImportError as exc:
         raise UsageError(
             "a page needs nbconvert, which is not installed here",
@@ -153,7 +155,18 @@ def html(notebook: Notebook, title: str) -> str:
             hint="pip install nbconvert",
         ) from exc
     exporter: Any = cast("Any", HTMLExporter)(sanitize_html=True)
-    body: str = exporter.from_notebook_node(
-        from_dict(notebook), resources={"metadata": {"name": title}}
-    )[0]
+    cells = [_with_plain_id(*each) for each in enumerate(notebook["cells"])]
+    try:
+        body: str = exporter.from_notebook_node(
+            from_dict({**notebook, "cells": cells}),
+            resources={"metadata": {"name": title}},
+        )[0]
+    except ValidationError as exc:
+        raise _bad(title, f"no page can be made of it: {exc.message}"[:500]) from exc
     return body
+
+
+def _with_plain_id(number: int, cell: Notebook) -> Notebook:
+    """Return a cell that the format allows, whatever some tool has taken for an id."""
+    plain = re.fullmatch(r"[A-Za-z0-9_-]{1,64}", str(cell.get("id", "none")))
+    return cell if plain else {**cell, "id": f"odd-{number}"}

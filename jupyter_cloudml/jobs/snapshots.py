@@ -18,7 +18,7 @@ from ..workspaces.base import Base
 from ..workspaces.git import Git
 from ..workspaces.workspace import FILE, place_of, state_of
 from .model import JobSpec
-from .notebook import parse, without_outputs
+from .notebook import MAX_FILE, parse, without_outputs
 from .parameters import check, find
 
 SendCode = Callable[[Path, str], object]
@@ -41,7 +41,7 @@ class Snapshots:
         that cannot be run and for parameters that do not fit it, and what a sync raises.
         """
         path = Path(spec.notebook)
-        data = _read(path) if content is None else content
+        data = read_notebook(path) if content is None else content
         notebook = parse(data, path.name)
         check(find(notebook), {**spec.parameters, **params}, path.name)
         without_outputs(notebook, path.name)
@@ -126,8 +126,16 @@ def write(path: Path, data: bytes) -> None:
         raise
 
 
-def _read(path: Path) -> bytes:
+def read_notebook(path: Path) -> bytes:
+    """Return the bytes of a notebook. Raises NotFound, UsageError for a file that cannot be read or that is too large."""
     try:
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            raise UsageError(
+                f"{path} has {size / 1e6:.0f} MB: a notebook that is run has {MAX_FILE / 1e6:.0f} MB at most",
+                code="too_large",
+                hint="clear its outputs; large data belongs into files beside it",
+            )
         return path.read_bytes()
     except FileNotFoundError as exc:
         raise NotFound(

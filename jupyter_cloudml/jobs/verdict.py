@@ -114,5 +114,6 @@ def _why(seen: Seen, cause: str, exit_: Exit) -> str:
     if cause == "timeout":
         return f"it took longer than {seen.timeout_s} s" if seen.timeout_s else "it took too long"
     if cause == "oom":
-        return exit_.message or "its machine ran out of memory: choose one with more"
+        why = exit_.message or "its machine ran out of memory"
+        return f"oom: {why}; run it on a bigger machine: job retry RUN --on NAME"
     return exit_.message or cause

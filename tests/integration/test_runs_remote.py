@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from cloudbox.faults import Host
 from cloudbox.fixture import SSHConfig
+from jupyter_client.blocking.client import BlockingKernelClient
 from runs import Following, run, work
 
-from jupyter_cloudml.jobs.attempt import Attempts
+from jupyter_cloudml.jobs.attempt import Attempts, Resume
+from jupyter_cloudml.jobs.bridge import Bridge
 from jupyter_cloudml.jobs.installation import Installations, Installed, put
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.link.link import Link
@@ -73,3 +76,53 @@ def test_a_run_goes_on_through_a_cut_and_a_kernel_killed_for_memory_is_named(
     assert "ran out of memory (peak 0." in outcome.message
     assert following.kept.text(dict(hungry.notebook), 0) == "small\nlarge\n"
     following.attempt.forget()
+
+
+HIDES = (
+    "import os, signal, sys, time\n"
+    "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)\n"
+    "if os.fork() == 0:\n"
+    "    os.setsid()\n"
+    "    if os.fork() == 0:\n"
+    "        os.execve('/bin/sleep', ['hidden-of-run', '600'], {})\n"
+    "    os._exit(0)\n"
+    "print('hidden', flush=True)\n"
+    "while True: time.sleep(1)"
+)
+
+
+def test_a_kernel_that_was_left_is_opened_from_here_and_a_hidden_job_ends_when_cancelled(
+    far: tuple[Host, Link],
+) -> None:
+    host, link = far
+    attempts = Attempts(AtHand())
+    failing = work("there = 41", "1 / 0", keep_on_failure_s=300)
+    following = Following(attempts.start(link, failing))
+    outcome = following.result()
+    assert outcome.kept is not None
+    assert attempts.offer(following.attempt, failing.token, outcome.kept.until_ms)
+    with Bridge(link, outcome.kept.connection_file) as bridge:
+        assert bridge.file != outcome.kept.connection_file
+        client = BlockingKernelClient(connection_file=bridge.file)
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+            reply = client.execute("", user_expressions={"x": "there + 1"}, reply=True, timeout=60)
+        finally:
+            client.stop_channels()
+        assert reply["content"]["user_expressions"]["x"]["data"]["text/plain"] == "42"
+    assert not os.path.exists(bridge.file)
+
+    # A run goes on in it, hides a process, heeds no signal, and is cancelled all the same.
+    hiding = work("0", HIDES, resume=Resume(failing.token, 1))
+    hidden = Following(attempts.start(link, hiding))
+    hidden.kept.wait("output")
+    assert hidden.kept.records[0]["resumed_at"] == 1
+    looked = ["sh", "-c", "grep -la ^hidden-of-run /proc/[0-9]*/cmdline"]
+    wait_for(lambda: "cmdline" in host.run(looked, check=False), why="the hidden process")
+    hidden.attempt.cancel()
+    outcome = hidden.result()
+    assert (outcome.state, outcome.reason) == ("cancelled", "cancelled"), outcome
+    assert "cmdline" not in host.run(looked, check=False)
+    hidden.attempt.forget()

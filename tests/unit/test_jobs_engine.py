@@ -692,7 +692,8 @@ class TestVerdicts:
     def test_memory_that_ran_out_is_named(self) -> None:
         verdict = of_end(self.seen(tries=2), Exit("failed", "oom"))
         assert verdict.state is State.FAILED
-        assert verdict.reason is not None and "memory" in verdict.reason
+        assert verdict.reason is not None and verdict.reason.startswith("oom: ")
+        assert "job retry RUN --on NAME" in verdict.reason
 
     def test_starts_that_fail_are_tried_less_and_less_often(self) -> None:
         error = NotStarted("no link", again=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from jupyter_cloudml.jobs import parameters
 from jupyter_cloudml.jobs.notebook import executed, html, parse, without_outputs
 from jupyter_cloudml.jobs.records import START, Cursor, Reader
 from jupyter_cloudml.jobs.runner.limits import TAIL, Limits
+from jupyter_cloudml.jobs.runner.memory import memory_limit, oom_kills, was_for_memory
 from jupyter_cloudml.jobs.runner.records import Records
+from jupyter_cloudml.jobs.snapshots import read_notebook
 
 STATE = "application/vnd.jupyter.widget-state+json"
 DECLARED = """\
@@ -174,6 +177,48 @@ def test_records_make_the_executed_notebook() -> None:
     }
     page = html(made, "t")
     assert "<script>alert(1)" not in page and "alert(1)" in page
+
+
+@pytest.mark.filterwarnings("ignore:No lexer found")
+def test_names_with_html_do_nothing_on_the_page() -> None:
+    evil = "</title><script>alert(7)</script><img src=x onerror=alert(8)>"
+    made = notebook("1", f"# {evil}")
+    made["metadata"] = {"title": evil, "kernelspec": {"name": evil, "display_name": evil}}
+    made["metadata"]["language_info"] = {"name": evil}
+    made["cells"][0]["id"] = evil
+    made["cells"].append({"cell_type": "markdown", "id": "m", "metadata": {}, "source": evil})
+    page = html(made, evil)
+    assert "<script>alert(7)" not in page and "<img src=x onerror" not in page
+    assert '<img src="x" onerror' not in page
+
+
+@pytest.mark.parametrize(
+    ("code", "asked", "kills", "peak", "limit", "expected"),
+    [
+        (-9, False, 1, 10, 1000, True),
+        (-9, False, 0, 950, 1000, True),  # nobody counts: it had nearly all
+        (-9, False, 0, 500, 1000, False),
+        (-9, False, 0, 950, 0, False),  # nobody says how much there is
+        (-9, True, 1, 950, 1000, False),
+        (-11, False, 1, 950, 1000, False),
+        (None, False, 1, 950, 1000, False),
+        (0, False, 1, 950, 1000, False),
+    ],
+)
+def test_an_end_for_memory_is_told_from_others(
+    code: int | None, asked: bool, kills: int, peak: int, limit: int, expected: bool
+) -> None:
+    assert was_for_memory(code, asked, kills, peak, limit) is expected
+    assert memory_limit() > 1 << 20 and oom_kills() >= 0
+
+
+def test_a_notebook_of_200_mb_is_refused_without_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.ipynb"
+    with path.open("wb") as file:
+        file.truncate(200 << 20)
+    with pytest.raises(UsageError, match="has 210 MB") as caught:
+        read_notebook(path)
+    assert caught.value.code == "too_large" and "clear its outputs" in caught.value.hint
 
 
 @settings(deadline=None)  # the computer may be busy

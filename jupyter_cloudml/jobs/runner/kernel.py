@@ -16,6 +16,8 @@ import tempfile
 import threading
 from typing import Any
 
+from .memory import memory_limit, oom_kills, was_for_memory
+
 JSON = dict[str, Any]
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -26,15 +28,6 @@ def prctl(option: int, value: int) -> None:
     """Ask something of Linux; nothing elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-def oom_kills() -> int:
-    """How often this system has killed for memory, as far as it tells."""
-    try:
-        with open("/proc/vmstat") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-    except (OSError, StopIteration):
-        return 0
 
 
 def parents() -> dict[int, int]:
@@ -95,6 +88,7 @@ class KernelProcess:
         self._ended: asyncio.Event | None = None
         self._oom_before = oom_kills()
         self._killed = False
+        self._for_memory: bool | None = None
         try:
             self._start(env, cwd)
         except BaseException:
@@ -203,8 +197,12 @@ class KernelProcess:
     @property
     def out_of_memory(self) -> bool:
         """Whether it was killed because memory ran out."""
-        killed = self.code == -signal.SIGKILL and not self._killed
-        return killed and oom_kills() > self._oom_before
+        if self._for_memory is None and self.code is not None:  # others are killed later, too
+            kills = oom_kills() - self._oom_before
+            self._for_memory = was_for_memory(
+                self.code, self._killed, kills, self.peak_bytes, memory_limit()
+            )
+        return bool(self._for_memory)
 
     def how_it_ended(self) -> str:
         """In words, with what it wrote last."""
