@@ -112,12 +112,37 @@ def _state(pid: str) -> str:
         return "Z"
 
 
+class SteeredClock:
+    """A clock that a test sets for all processes: its file has how many ms it is off, or the ms at which it stands still."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock.json"
+
+    def set(self, *, off_ms: int = 0, stands_at: int | None = None) -> None:
+        """Set it, all at once."""
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps([off_ms, stands_at]))
+        part.replace(self._file)
+
+    def now_ms(self) -> int:
+        try:
+            off_ms, stands_at = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            off_ms, stands_at = 0, None
+        return int(stands_at if stands_at is not None else time.time_ns() // 1_000_000 + off_ms)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
 def serve(home: str, url: str | None, folder: str, duration_s: float, crash_at: str) -> None:
     """Work until killed."""
     if crash_at:
         os.environ[crash.VARIABLE] = crash_at
-    store = Store.open(Config(Path(home), url))
-    engine = Engine(store, Processes(Path(folder), duration_s), settings=SETTINGS)
+    clock = SteeredClock(Path(folder))
+    store = Store.open(Config(Path(home), url), clock)
+    processes = Processes(Path(folder), duration_s)
+    engine = Engine(store, processes, settings=SETTINGS, clock=clock)
     engine.start()
     while os.getppid() != 1:  # whoever started it may be killed, too
         time.sleep(0.2)

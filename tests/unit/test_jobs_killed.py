@@ -44,8 +44,9 @@ class Installation:
     def __init__(self, maker: Maker, home: Path, url: str | None, duration_s: float) -> None:
         self.attempts = home / "attempts"
         self.attempts.mkdir()
-        self.store = Store.open(Config(home, url))
-        self.jobs = Jobs(self.store)
+        self.clock = jobs_servers.SteeredClock(self.attempts)
+        self.store = Store.open(Config(home, url), self.clock)
+        self.jobs = Jobs(self.store, clock=self.clock)
         self._maker = maker
         self._arguments = {
             "home": str(home),
@@ -177,3 +178,55 @@ def test_three_servers_killed_at_random_run_everything_once(
                 "a due time is missing"
             )
             assert due[0] <= began * 1000 + 1000 and due[-1] >= passed
+
+
+YEAR_MS, HOUR_MS = 365 * 86_400_000, 3_600_000
+
+
+def test_three_servers_whose_clock_stops_jumps_and_goes_back_make_no_storm_and_repeat_nothing(
+    maker: Maker, tmp_path: Path, postgres_server: str
+) -> None:
+    with (
+        postgres.database(postgres_server, "clocks") as url,
+        installation(maker, tmp_path, url, 0.1) as here,
+    ):
+        clock = here.clock
+        here.jobs.apply(
+            {"name": "often", "notebook": "a", "overlap": "allow", "triggers": [{"every": "1s"}]}
+        )
+        servers = [here.server() for _ in range(3)]
+
+        def ran() -> list[int]:
+            return [run.due_ms for run in here.runs() if run.state != "skipped"]
+
+        here.until(lambda: len(ran()) >= 2, "nothing begins")
+        clock.set(stands_at=clock.now_ms())
+        here.jobs.run("often")
+        here.until(here.all_over, "a clock that stands still holds up a run")
+        before = ran()
+
+        jumped = clock.now_ms() + YEAR_MS
+        clock.set(stands_at=jumped)
+        os.kill(servers.pop(), signal.SIGKILL)  # perhaps the one that is at it
+        here.until(lambda: max(ran()) > jumped - 1000, "the last due time is made up for")
+        here.until(here.all_over, "a run was forgotten")
+        assert len(ran()) == len(before) + 1, "a year makes one run"
+        skipped = [run for run in here.runs() if run.state == "skipped"]
+        assert any("due times" in (run.reason or "") for run in skipped), (
+            "and says what it left out"
+        )
+
+        clock.set(stands_at=jumped - HOUR_MS)
+        servers += [here.server()]
+        by_hand = here.jobs.run("often")  # once that is over, they have looked at this hour
+        here.until(lambda: here.store.runs.get(by_hand.id).state in FINAL, "nobody looks")
+        assert len(ran()) == len(before) + 2, "an hour back repeats nothing"
+        clock.set()
+        now = clock.now_ms()
+        here.until(lambda: sum(due > now for due in ran()) >= 2, "they go on by the right clock")
+        here.jobs.pause("often")
+        here.until(here.all_over, "a run was forgotten")
+        runs = here.runs()
+        keys = [(run.trigger_id, run.fire_key) for run in runs]
+        assert len(keys) == len(set(keys))
+        assert here.starts() == Counter(run.id for run in runs if run.state != "skipped")
