@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jupyter_cloudml.cli.job_defining import backfill, create, pause, resume
+from jupyter_cloudml.cli.job_defining import backfill, create, hook, pause, resume
 from jupyter_cloudml.cli.job_files import apply, diff, export, schema
 from jupyter_cloudml.cli.job_importing import import_
 from jupyter_cloudml.cli.job_keeping import delete, prune
@@ -19,7 +19,7 @@ def job() -> None:
 
 _VERBS = (
     *(run, create, list_, runs, show, logs, cancel, retry, open_, release),
-    *(pause, resume, backfill, apply, diff, export, schema, delete, prune, import_),
+    *(pause, resume, backfill, hook, apply, diff, export, schema, delete, prune, import_),
 )
 for _verb in _VERBS:
     job.add_command(_verb)

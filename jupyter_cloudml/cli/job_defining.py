@@ -35,6 +35,7 @@ from jupyter_cloudml.jobs.triggers import moment
 @click.option("--git", metavar="URL", help="Run at each new commit of a repository, or a folder.")
 @click.option("--ref", metavar="NAME", help="The branch or tag of --git; its HEAD if left out.")
 @click.option("--s3", metavar="PREFIX", help="Run when objects under s3://… are new or changed.")
+@click.option("--webhook", is_flag=True, help="Run when its webhook is called: see `job hook`.")
 @click.option("--tz", metavar="ZONE", help="The time zone of --cron and --at; UTC if left out.")
 @click.option(
     "--timeout", "timeout_s", type=int, metavar="SECONDS", help="End a run after so long."
@@ -96,6 +97,8 @@ def _defined(definition: dict[str, Any], options: Mapping[str, Any]) -> dict[str
     if options["retries"] is not None:
         definition["retry"] = {"count": options["retries"]}
     triggers = _triggers({name: value for name, value in options.items() if value is not None})
+    if options["webhook"]:
+        triggers.append({"webhook": True})
     if triggers:
         definition["triggers"] = triggers
     return definition
@@ -148,3 +151,19 @@ def backfill(name: str, first: str, last: str, tz: str, as_json: bool) -> None:
         render.show_json({"runs": told})
     else:
         click.echo(f"{len(found)} runs")
+
+
+@click.command()
+@click.argument("name", metavar="JOB")
+@click.option("--rotate", is_flag=True, help="Replace the token that there is.")
+@render.json_option
+def hook(name: str, rotate: bool, as_json: bool) -> None:
+    """Make the token with which a webhook runs a job. It is shown once: only its digest is kept."""
+    with Client() as client:
+        token = client.jobs.hook_token(name, rotate=rotate)
+        path = f"cloudml/api/v1/hooks/{client.jobs.get(name).name}"
+    if as_json:
+        render.show_json({"path": path, "token": token})
+        return
+    click.echo(token)
+    render.say(f'curl -X POST -H "Authorization: Bearer $TOKEN" YOUR-JUPYTER-SERVER/{path}')

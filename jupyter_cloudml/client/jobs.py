@@ -85,6 +85,10 @@ class JobVerbs:
         """Make the runs of all due times of a range, both ends included, once each. Raises NotFound, UsageError."""
         return self._jobs.backfill(name, from_ms, until_ms)
 
+    def hook_token(self, name: str, *, rotate: bool = False) -> str:
+        """Return a new token for the webhook of a job; it is kept nowhere. Raises NotFound, UsageError (`no_webhook`), Conflict where there is one."""
+        return self._desk.hooks.new_token(name, rotate=rotate)
+
     # -- runs -------------------------------------------------------------------------------------
 
     def run(

@@ -16,6 +16,7 @@ from ..machines.model import LOCAL
 from ..store import Store
 from ..store.jobs_records import JobRecord, RunRecord
 from .attempt import Attempts
+from .hooks import Hooks
 from .lists import Lists
 from .notebook import Notebook, parse
 from .parameters import find, language_of
@@ -53,6 +54,7 @@ class Desk:
         )
         self.results = Results(store, runs_folder(home))
         self.lists = Lists(store)
+        self.hooks = Hooks(store, self.notebook, clock=clock, on_event=on_event, wake=wake)
 
     def create(self, definition: Mapping[str, JSON], folder: Path | None = None) -> JobRecord:
         """Make or change the job of a definition (docs/jobs.md); a notebook without a whole path is in `folder`, or in this process's.

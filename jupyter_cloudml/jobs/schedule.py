@@ -123,6 +123,8 @@ def describe(trigger: Trigger) -> str:
         return f"Once, at {trigger.at.replace('T', ' ')} ({trigger.tz})"
     if trigger.every is not None:
         return _interval(trigger.every_ms or 0).capitalize()
+    if trigger.webhook:
+        return "When its webhook is called"
     ends = {"success": "successful ", "failure": "failed ", "always": ""}[trigger.on]
     return f"After each {ends}run of {trigger.after}"
 

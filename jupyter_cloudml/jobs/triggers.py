@@ -1,4 +1,4 @@
-"""What makes a job run: a moment, a cron expression, an interval, another job, a commit, objects in S3. Pure."""
+"""What makes a job run: a moment, a cron expression, an interval, another job, a commit, objects in S3, a webhook. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import cast
 from jupyter_cloudml.datasets.address import Address
 from jupyter_cloudml.errors import JSON, NotFound, UsageError
 from jupyter_cloudml.jobs import cron
-from jupyter_cloudml.jobs.fields import Choice, Text
+from jupyter_cloudml.jobs.fields import Choice, Flag, Text
 from jupyter_cloudml.jobs.problems import Problem, Problems, refuse
 from jupyter_cloudml.jobs.shapes import Member, Record, plain
 from jupyter_cloudml.workspaces.source import Source, check_ref
 
 WATCHED = ("git", "s3")  # these look at something themselves, every so often
-KINDS = (*WATCHED, "at", "cron", "every", "after")
+KINDS = (*WATCHED, "at", "cron", "every", "after", "webhook")
 LOOK_MS = {"git": 60_000, "s3": 300_000}  # between two looks
 ON = ("success", "failure", "always")
 YEAR_S = 366 * 86400
@@ -31,7 +31,7 @@ _EVERY = re.compile(r"([1-9][0-9]{0,7})([smhd])")
 @dataclass(frozen=True)
 class Trigger:
     """What makes a job run: a moment (`at`), a cron expression, an interval (`every`), the end of another job's run (`after`), a new
-    commit on a `ref` of a `git` repository, or new or changed objects under an `s3` prefix.
+    commit on a `ref` of a `git` repository, new or changed objects under an `s3` prefix, or a call of its `webhook`.
 
     `at` is local to `tz` unless it names an offset; `every` is counted from the epoch, or from `start`, and beside `git` and `s3` says how
     often these are looked at.
@@ -50,10 +50,11 @@ class Trigger:
     endpoint_url: str | None = None
     profile: str | None = None
     region: str | None = None
+    webhook: bool | None = None
 
     @property
     def kind(self) -> str:
-        """Return at, cron, every, after, git or s3."""
+        """Return at, cron, every, after, git, s3 or webhook."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @property
@@ -139,6 +140,8 @@ def _check_trigger(values: Mapping[str, object], path: str, problems: Problems) 
         cause = f"has {' and '.join(given)}" if given else f"has none of {known}"
         problems.append(Problem(where, cause, f"give it exactly one of {known}"))
         return
+    if values.get("webhook") is False:
+        problems.append(Problem(where, "has webhook false", "make it true, or take it out"))
     for name, of in _BESIDE:
         if name in values and given[0] not in of:
             remedy = f"take it out, or use {' or '.join(of)}"
@@ -240,6 +243,7 @@ TRIGGER = Record(
         ),
         "profile": Member(Text(longest=200), "a profile of ~/.aws", None, True),
         "region": Member(Text(longest=100, example="eu-central-1"), "of the bucket", None, True),
+        "webhook": Member(Flag(), "when somebody who knows its token calls", None, True),
     },
     title="Trigger",
     check=_check_trigger,

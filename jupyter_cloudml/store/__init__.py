@@ -9,6 +9,7 @@ from jupyter_cloudml.store.events import AuditRepository, EventRepository
 from jupyter_cloudml.store.jobs import JobRepository
 from jupyter_cloudml.store.jobs_claims import ClaimRepository
 from jupyter_cloudml.store.jobs_firing import FiringRepository
+from jupyter_cloudml.store.jobs_hooks import HookRepository
 from jupyter_cloudml.store.jobs_keeping import KeepingRepository
 from jupyter_cloudml.store.jobs_pages import PageRepository
 from jupyter_cloudml.store.jobs_results import ResultRepository
@@ -30,6 +31,7 @@ class Store:
         self.jobs = JobRepository(database)
         self.firing = FiringRepository(database)
         self.runs = RunRepository(database)
+        self.hooks = HookRepository(database)
         self.pages = PageRepository(database)
         self.claims = ClaimRepository(database)
         self.results = ResultRepository(database)

@@ -103,7 +103,7 @@ def delete_job(connection: Connection, record: JobRecord, at_ms: int) -> list[Ev
     ids = select(tables.trigger.c.id).where(tables.trigger.c.job_id == record.id)
     unwatch(connection, list(connection.execute(ids).scalars()))
     off = update(tables.trigger).where(tables.trigger.c.job_id == record.id)
-    connection.execute(off.values(enabled=False, next_due_ms=None))
+    connection.execute(off.values(enabled=False, next_due_ms=None, token_sha256=None))
     connection.execute(delete(tables.secret_ref).where(tables.secret_ref.c.job_id == record.id))
     told = cancel_open(connection, record.id, "the job was deleted", at_ms)
     return [*told, events.append(connection, event_of(record, "deleted", at_ms))]
@@ -245,7 +245,7 @@ def _write_triggers(
     for trigger_id, row in there.items():
         if row.enabled and trigger_id not in ids:
             off = update(table).where(table.c.id == trigger_id)
-            connection.execute(off.values(enabled=False, next_due_ms=None))
+            connection.execute(off.values(enabled=False, next_due_ms=None, token_sha256=None))
             unwatch(connection, [trigger_id])
     for trigger_id, each in ids.items():
         up = wanted.after.get(each.id)

@@ -80,6 +80,7 @@ class TriggerRecord:
     next_due_ms: int | None = None
     last_key: str | None = None
     enabled: bool = True
+    token_sha256: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, row: Row[tuple[object, ...]]) -> TriggerRecord:

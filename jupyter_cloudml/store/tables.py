@@ -127,6 +127,7 @@ trigger = Table(
     Column("next_due_ms", BigInteger),  # NULL: no time makes it fire
     Column("last_key", Text),
     Column("enabled", Boolean, nullable=False),
+    Column("token_sha256", Text),  # of what a webhook has to say; the token itself is kept nowhere
     Index(None, "enabled", "next_due_ms"),
     Index(None, "job_id"),
     Index(None, "up_job_id"),

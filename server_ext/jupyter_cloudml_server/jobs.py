@@ -127,6 +127,26 @@ class JobCalls:
 
         return await self._local.run(work)
 
+    # -- webhooks ---------------------------------------------------------------------------------
+
+    async def hook(self, name: str) -> bool:
+        """Tell whether the webhook of a job has a token. Raises NotFound, UsageError."""
+        return await self._local.run(self._desk.hooks.has_token, name)
+
+    async def new_token(self, name: str, rotate: bool) -> str:
+        """Return a new token for the webhook of a job. Raises NotFound, UsageError, Conflict."""
+        return await self._local.run(self._desk.hooks.new_token, name, rotate=rotate)
+
+    async def fire(self, name: str, token: str, params: Mapping[str, JSON], key: str) -> Json:
+        """Run a job by its webhook. Raises Stranger, UsageError."""
+
+        def work() -> Json:
+            run = self._desk.hooks.fire(name, token, params, key)
+            self._asked()
+            return {"id": run.id, "state": run.state, "reason": run.reason or None}
+
+        return await self._local.run(work)
+
     # -- runs -------------------------------------------------------------------------------------
 
     async def runs(

@@ -189,6 +189,41 @@ def test_selected_cells_become_a_notebook_with_what_they_need(site: Site) -> Non
     assert (wrong.status, wrong.code) == (400, "bad_notebook")
 
 
+def test_a_webhook_runs_its_job_and_opens_nothing_else(site: Site, name: str) -> None:
+    server = site.server
+    site.put(name, "alpha: int = 1", "print('alpha is', alpha)", tags=[["parameters"]])
+    definition = {"name": name, "notebook": f"{name}.ipynb", "triggers": [{"webhook": True}]}
+    made(server.api("POST", "jobs", {"definition": definition}))
+    hook = made(server.api("POST", f"jobs/{name}/hook"))
+    assert server.api("POST", f"jobs/{name}/hook").status == 409
+    assert server.get(f"jobs/{name}/hook") == {"path": hook["path"], "has_token": True}
+    assert hook["path"].endswith(f"/cloudml/api/v1/hooks/{name}")
+
+    def call(token: str, job: str = name, **more: Any) -> Reply:
+        headers = {"Authorization": f"Bearer {token}", **more.pop("headers", {})}
+        return server.api("POST", f"hooks/{job}", headers=headers, **more)
+
+    strangers = [call("cml_wrong"), call(server.token), call(hook["token"], "nobody")]
+    assert {(reply.status, reply.body) for reply in strangers} == {(401, strangers[0].body)}
+    assert call(hook["token"], body={"parameters": {"beta": 1}}).status == 400
+    key = {"Idempotency-Key": "delivery-1"}
+    run = made(call(hook["token"], body={"parameters": {"alpha": 2}}, headers=key), 202)
+    again = made(call(hook["token"], body={"ref": "refs/heads/main"}, headers=key), 202)
+    assert again["id"] == run["id"]
+    own = {"Authorization": f"Bearer {hook['token']}"}
+    for verb, path in (("GET", f"runs/{run['id']}"), ("POST", f"jobs/{name}/run")):
+        assert server.api(verb, path, headers=own).status == 403
+    assert ended(server, run["id"])["state"] == "succeeded"
+    assert server.api("GET", f"runs/{run['id']}/log").body == b"alpha is 2\n"
+    assert server.get(f"runs?job={name}")["runs"][0]["trigger"] == "webhook"
+    assert hook["token"] not in server.log.read_text(), "no token is in the log"
+    new = made(server.api("POST", f"jobs/{name}/hook", {"rotate": True}))
+    assert call(hook["token"]).status == 401
+    assert server.api("POST", f"jobs/{name}/pause").status == 200
+    empty = made(call(new["token"], raw=b"", headers={"Content-Type": None}), 202)
+    assert (empty["state"], empty["reason"]) == ("skipped", "the job is paused")
+
+
 def test_pages_follow_a_run_that_outlives_its_server_and_what_others_do(
     site: Site, name: str
 ) -> None:

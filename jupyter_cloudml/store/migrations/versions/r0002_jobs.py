@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("next_due_ms", sa.BigInteger),
         sa.Column("last_key", sa.Text),
         sa.Column("enabled", sa.Boolean, nullable=False),
+        sa.Column("token_sha256", sa.Text),
         sa.PrimaryKeyConstraint("id", name="pk_trigger"),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name="fk_trigger_job_id"),
     )
