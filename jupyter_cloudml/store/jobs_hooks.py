@@ -51,7 +51,14 @@ class HookRepository:
             if (row := connection.execute(known).one_or_none()) is not None:
                 return RunRecord.of(row), []
             made, told = fire_now(
-                connection, trigger, job, Fire(at_ms), at_ms, fire_key=key, params=params
+                connection,
+                trigger,
+                job,
+                Fire(at_ms),
+                at_ms,
+                fire_key=key,
+                params=params,
+                cause={"kind": WEBHOOK},
             )
             return None if made is None else (made, told)
 
