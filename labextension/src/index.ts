@@ -7,6 +7,7 @@ import { modelPlugin, notebookPlugin, settingsPlugin } from './core';
 import { driftPlugin } from './drift';
 import { environmentsPlugin } from './environments';
 import { jobsPlugin, runPlugin } from './jobs';
+import { jobPagesPlugin } from './jobs/pages';
 import { noticesPlugin } from './notebook/notices';
 import { panelPlugin } from './panel';
 import { pickerPlugin } from './picker';
@@ -31,6 +32,7 @@ const plugins: JupyterFrontEndPlugin<unknown>[] = [
   driftPlugin,
   jobsPlugin,
   runPlugin,
+  jobPagesPlugin,
   noticesPlugin,
   statusPlugin,
   restorePlugin,

@@ -48,7 +48,8 @@ function isAdvanced(property: FieldsProps['properties'][number]): boolean {
   return Boolean(uiSchema?.['ui:options']?.['advanced']);
 }
 
-function fieldsTemplate(trans: TranslationBundle) {
+/** The fields of an object; those that few people need are folded. */
+export function fieldsTemplate(trans: TranslationBundle) {
   return function Fields({ properties }: FieldsProps): JSX.Element {
     const advanced = properties.filter(isAdvanced);
     return (
@@ -66,7 +67,7 @@ function fieldsTemplate(trans: TranslationBundle) {
 }
 
 /** What is wrong, in the user's language and in the order of the fields: the first gets the focus. */
-function explain(trans: TranslationBundle, order: ReadonlyArray<unknown>) {
+export function explain(trans: TranslationBundle, order: ReadonlyArray<unknown>) {
   const messages: Record<string, string> = {
     required: trans.__('Fill in this field.'),
     pattern: trans.__('This has characters that are not allowed here.'),

@@ -200,5 +200,6 @@ export interface IProblem {
 
 export interface IRunEvent {
   readonly id: string;
+  readonly job?: string;
   readonly state: RunState;
 }

@@ -12,9 +12,10 @@ import { askDecision } from '../code/large';
 import { addCodeCommands } from '../code/commands';
 import { CodeModel } from '../code/model';
 import { addData } from '../datasets';
+import { JobsSection } from '../jobs/section';
 import { machinesIcon } from '../icons';
 import { ICloudMLSettings } from '../settings';
-import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook, IDrift } from '../tokens';
+import { CommandIDs, DOMAIN, ICloudML, ICurrentNotebook, IDrift, IJobs } from '../tokens';
 import { MachinesSection } from './machines';
 import { RowMenu } from './menu';
 import { NotebookSection } from './notebook';
@@ -28,6 +29,7 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
   optional: [
     ICurrentNotebook,
     IDrift,
+    IJobs,
     ILabShell,
     ILayoutRestorer,
     ICommandPalette,
@@ -40,6 +42,7 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
     settings: ICloudMLSettings,
     notebook: ICurrentNotebook | null,
     drift: IDrift | null,
+    jobs: IJobs | null,
     shell: ILabShell | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
@@ -59,6 +62,9 @@ export const panelPlugin: JupyterFrontEndPlugin<void> = {
       addCodeCommands(code, commands, palette, trans);
     }
     panel.addSection(new MachinesSection({ model, commands, menu, trans }), 2);
+    if (jobs) {
+      panel.addSection(new JobsSection({ jobs, notebook, commands, trans }), 3, true);
+    }
     addData(panel, { model, notebook, commands, state, palette, trans });
     app.shell.add(panel, 'left', { rank: 250, type: 'CloudML' });
     restorer?.add(panel, panel.id);

@@ -39,6 +39,7 @@ export function newMenu(commands: CommandRegistry, trans: TranslationBundle): Me
   const menu = new MenuSvg({ commands });
   menu.title.label = trans.__('New');
   menu.addItem({ command: CommandIDs.addMachine, args: { isNew: true } });
+  menu.addItem({ command: CommandIDs.newJob });
   menu.addItem({ command: CommandIDs.cloneCode });
   return menu;
 }

@@ -1,0 +1,70 @@
+import { Dialog } from '@jupyterlab/apputils';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { CommandRegistry } from '@lumino/commands';
+
+import { titledDialog } from '../dialogs';
+import { CommandIDs } from '../tokens';
+import { JobsModel } from './model';
+import { IJob } from './types';
+
+/** What can be done with a job: what a button says, what it is called, and what it does. */
+export interface IAct {
+  readonly text: string;
+  readonly name: string;
+  readonly act: () => Promise<unknown>;
+}
+
+export interface IActOptions {
+  readonly jobs: JobsModel;
+  readonly commands: CommandRegistry;
+  readonly trans: TranslationBundle;
+}
+
+/** What can be done with a job; `gone` is called when it was deleted. */
+export function actsOf(job: IJob, options: IActOptions, gone: () => void): IAct[] {
+  const { commands, jobs, trans } = options;
+  const { name, paused } = job;
+  const run = async () => {
+    const made = await jobs.client.runJob(name);
+    await commands.execute(CommandIDs.showRun, { id: made.id });
+  };
+  return [
+    { text: trans.__('Run now'), name: trans.__('Run %1 now', name), act: run },
+    paused
+      ? {
+          text: trans.__('Resume'),
+          name: trans.__('Have %1 run at its times again', name),
+          act: () => jobs.client.pause(name, false)
+        }
+      : {
+          text: trans.__('Pause'),
+          name: trans.__('Have the times of %1 skipped', name),
+          act: () => jobs.client.pause(name, true)
+        },
+    {
+      text: trans.__('Edit…'),
+      name: trans.__('Change the definition of %1', name),
+      act: () => commands.execute(CommandIDs.newJob, { name })
+    },
+    {
+      text: trans.__('Delete…'),
+      name: trans.__('Delete %1', name),
+      act: async () => {
+        if (await askDelete(name, trans)) {
+          await jobs.client.remove(name);
+          gone();
+        }
+      }
+    }
+  ];
+}
+
+async function askDelete(name: string, trans: TranslationBundle): Promise<boolean> {
+  const result = await titledDialog<unknown>({
+    title: trans.__('Delete %1?', name),
+    body: trans.__('Its runs that go on are ended. What ran stays on record; the notebook stays.'),
+    buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Delete') })],
+    defaultButton: 0
+  }).launch();
+  return result.button.accept;
+}

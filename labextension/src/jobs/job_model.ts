@@ -1,0 +1,97 @@
+import { IDisposable } from '@lumino/disposable';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { CloudMLError } from '../api';
+import { JobsModel } from './model';
+import { Paged } from './paged';
+import { IJob, IPreview, IRun, IRunEvent } from './types';
+
+/** One job: its definition, when it runs, and what ran. */
+export class JobModel implements IDisposable {
+  /** What ran, the newest first. */
+  readonly runs: Paged<IRun>;
+
+  constructor(
+    readonly name: string,
+    readonly jobs: JobsModel
+  ) {
+    this.runs = new Paged(`runs-of-${name}`, async before => {
+      const { runs, next } = await jobs.client.runs({ job: name, before, limit: 25 });
+      return { rows: runs, next };
+    });
+    this.runs.changed.connect(() => this._changed.emit());
+    jobs.jobMoved.connect(this._onJob, this);
+    jobs.runMoved.connect(this._onRun, this);
+    void this.refresh();
+  }
+
+  /** Null before the first answer. */
+  get job(): IJob | null {
+    return this._job;
+  }
+
+  /** Its triggers in words, in their order; null before the first answer, an error where one cannot be told. */
+  get previews(): ReadonlyArray<IPreview | CloudMLError> | null {
+    return this._previews;
+  }
+
+  get error(): CloudMLError | null {
+    return this._error;
+  }
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  async refresh(): Promise<void> {
+    try {
+      this._job = await this.jobs.client.job(this.name);
+      this._error = null;
+      this._changed.emit();
+      this._previews = await Promise.all(
+        (this._job.definition.triggers ?? []).map(trigger =>
+          this.jobs.client.preview(trigger).catch(CloudMLError.from)
+        )
+      );
+    } catch (reason) {
+      this._error = CloudMLError.from(reason);
+    }
+    if (!this._isDisposed) {
+      this._changed.emit();
+    }
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    this.jobs.jobMoved.disconnect(this._onJob, this);
+    this.jobs.runMoved.disconnect(this._onRun, this);
+    this.runs.dispose();
+    Signal.clearData(this);
+  }
+
+  private _onJob(_: JobsModel, name: string): void {
+    if (name === this.name) {
+      void this.refresh();
+    }
+  }
+
+  private _onRun(_: JobsModel, event: IRunEvent): void {
+    // An event may name a run by its job or not: a look at one page costs little.
+    if (event.job === undefined || event.job === this.name || event.job === this._job?.id) {
+      this.runs.touch();
+    }
+  }
+
+  private readonly _changed = new Signal<this, void>(this);
+  private _job: IJob | null = null;
+  private _previews: ReadonlyArray<IPreview | CloudMLError> | null = null;
+  private _error: CloudMLError | null = null;
+  private _isDisposed = false;
+}

@@ -1,0 +1,128 @@
+import { IDisposable } from '@lumino/disposable';
+import { Poll } from '@lumino/polling';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { CloudMLError } from '../api';
+
+/** Events say what changed: this look now and then, in ms, is for one that was lost. */
+const RECONCILE = 45_000;
+/** Events come in bursts; one look answers those of this many ms. */
+const SETTLE = 300;
+
+/** Some of the rows, and the key that asks for those that follow; null where none do. */
+export interface IPage<T> {
+  readonly rows: ReadonlyArray<T>;
+  readonly next: string | null;
+}
+
+/** A long list of which one page is held, whichever page the user looks at. */
+export class Paged<T> implements IDisposable {
+  constructor(
+    name: string,
+    private readonly _ask: (key: string | undefined) => Promise<IPage<T>>
+  ) {
+    this._poll = new Poll({
+      name: `jupyter-cloudml:${name}`,
+      auto: false,
+      factory: () => this._load(),
+      frequency: { interval: RECONCILE, backoff: true, max: 4 * RECONCILE },
+      standby: 'when-hidden'
+    });
+    void this._poll.start();
+  }
+
+  /** Null before the first answer. */
+  get rows(): ReadonlyArray<T> | null {
+    return this._rows;
+  }
+
+  get error(): CloudMLError | null {
+    return this._error;
+  }
+
+  get hasBefore(): boolean {
+    return this._keys.length > 1;
+  }
+
+  get hasMore(): boolean {
+    return this._next !== null;
+  }
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  async refresh(): Promise<void> {
+    await this._poll.refresh();
+    await this._poll.tick.catch(() => undefined);
+  }
+
+  /** Look again soon, once, however often this is said until then. */
+  touch(): void {
+    this._timer ||= window.setTimeout(() => {
+      this._timer = 0;
+      void this.refresh();
+    }, SETTLE);
+  }
+
+  /** Begin anew: something else is asked for. */
+  restart(): void {
+    this._keys = [undefined];
+    this.touch();
+  }
+
+  more(): void {
+    if (this._next !== null) {
+      this._keys.push(this._next);
+      void this.refresh();
+    }
+  }
+
+  before(): void {
+    if (this.hasBefore) {
+      this._keys.pop();
+      void this.refresh();
+    }
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    window.clearTimeout(this._timer);
+    this._poll.dispose();
+    Signal.clearData(this);
+  }
+
+  private async _load(): Promise<void> {
+    const key = this._keys[this._keys.length - 1];
+    try {
+      const { rows, next } = await this._ask(key);
+      this._rows = rows;
+      this._next = next;
+      this._error = null;
+    } catch (reason) {
+      this._error = CloudMLError.from(reason);
+    }
+    if (!this._isDisposed) {
+      this._changed.emit();
+    }
+    if (this._error) {
+      throw this._error;
+    }
+  }
+
+  private readonly _poll: Poll;
+  private readonly _changed = new Signal<this, void>(this);
+  private _keys: (string | undefined)[] = [undefined];
+  private _rows: ReadonlyArray<T> | null = null;
+  private _next: string | null = null;
+  private _error: CloudMLError | null = null;
+  private _timer = 0;
+  private _isDisposed = false;
+}
