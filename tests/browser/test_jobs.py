@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, expect
 from .lab import Lab
 from .view import View
 
+FRONT = ".jp-MainAreaWidget:not(.lm-mod-hidden) .jp-cloudml-page"
 RUN_MS = 90_000
 
 
@@ -33,7 +34,7 @@ def write(lab: Lab, name: str, cells: Sequence[str], *, tagged: int | None = Non
 
 def page(view: View) -> Locator:
     """The page in front."""
-    return view.page.locator(".jp-MainAreaWidget:not(.lm-mod-hidden) .jp-cloudml-page")
+    return view.page.locator(FRONT)
 
 
 def word(view: View) -> Locator:
@@ -77,10 +78,136 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
     expect(cell(view, 3)).to_contain_text("running")
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         view.theme(theme)
-        assert view.axe(".jp-cloudml-page") == []
+        assert view.axe(FRONT) == []
     view.picture("job-run")
     gate.touch()
     expect(word(view)).to_have_text("succeeded", timeout=RUN_MS)
     expect(cell(view, 3)).to_contain_text("gone on")
     assert view.page.evaluate("window.escaped") is None
     view.picture("job-run-done")
+    facts = page(view).locator(".jp-cloudml-fold").filter(has_text="What ran")
+    facts.locator("summary").click()
+    expect(facts).to_contain_text(f"{name}.ipynb")
+    page(view).locator("summary", has_text="Log").click()
+    expect(page(view).get_by_role("log")).to_contain_text("gone on")
+    with view.page.expect_download() as kept:
+        page(view).get_by_role("button", name="Download notebook").click()
+    cells = json.loads(Path(kept.value.path()).read_text())["cells"]
+    assert "alpha is 0.5" in json.dumps(cells)
+    page(view).get_by_role("button", name="Open as page").click()
+    frame = view.page.locator(".jp-cloudml-frame iframe")
+    expect(frame.content_frame.get_by_text("gone on").last).to_be_visible()
+    assert frame.get_attribute("sandbox") == ""
+    blocked = "Blocked script execution in 'about:srcdoc'"  # what Chromium says of each script in it
+    view.errors[:] = [error for error in view.errors if not error.startswith(blocked)]
+    assert view.page.evaluate("window.escaped") is None
+
+
+def test_selected_cells_run_with_what_they_need_and_a_run_is_cancelled(
+    view: View, lab: Lab, name: str
+) -> None:
+    write(
+        lab,
+        name,
+        [
+            "base = 20",
+            "other = 1",
+            "value = base + 1",
+            "print('got', value)\nimport time\ntime.sleep(600)",
+        ],
+    )
+    view.open_notebook(f"{name}.ipynb")
+    view.cell(3).locator(".cm-content").click()
+    view.begin("cloudml:run-selected-as-job")
+    question = view.page.get_by_role("dialog", name="Run the selected cell as a job")
+    needed = question.get_by_role("group", name="Cells before them that they need")
+    expect(needed.get_by_role("checkbox")).to_have_count(2)
+    expect(needed).to_contain_text("Cell 1 for base")
+    preview = question.get_by_role("list", name="The notebook that is run")
+    expect(preview.get_by_role("listitem")).to_have_count(3)
+    expect(preview).not_to_contain_text("other = 1")
+    assert view.axe(".jp-Dialog") == []
+    view.picture("job-selected")
+    needed.get_by_role("checkbox").first.uncheck()
+    expect(preview.get_by_role("listitem")).to_have_count(2)
+    needed.get_by_role("checkbox").first.check()
+    question.get_by_role("button", name="Run", exact=True).click()
+    expect(cell(view, 3)).to_contain_text("got 21", timeout=RUN_MS)
+    page(view).get_by_role("button", name="Cancel").click()
+    expect(word(view)).to_have_text("cancelled", timeout=RUN_MS)
+    expect(page(view).get_by_role("button", name="Run again")).to_be_enabled()
+
+
+def test_a_job_is_made_looked_at_changed_paused_and_deleted(
+    view: View, lab: Lab, name: str
+) -> None:
+    write(lab, name, ["count = 3  # how many", "raise ValueError('<b>broken</b>')"], tagged=0)
+    panel = view.panel()
+    panel.locator(".lm-AccordionPanel-title", has_text="Jobs").click()
+    view.command("cloudml:show-jobs")
+    page(view).get_by_role("button", name="New job…").click()
+    form = page(view)
+    form.get_by_label("Name").fill(name)
+    form.get_by_label("Notebook").fill(f"{name}.ipynb")
+    expect(form.get_by_label("count")).to_have_value("3")
+    form.get_by_label("count").fill("many")
+    expect(form.get_by_text("Give a whole number.")).to_be_visible()
+    form.get_by_label("count").fill("5")
+    form.get_by_role("button", name="Add: at times (cron)").click()
+    expression = form.get_by_label("Cron expression of trigger 1")
+    expression.fill("61 2 * * 1-5")
+    expect(form.get_by_role("group", name="Trigger 1").get_by_role("alert")).to_contain_text("61")
+    expression.fill("30 2 * * 1-5")
+    trigger = form.get_by_role("group", name="Trigger 1")
+    expect(trigger).to_contain_text("Next:")
+    form.get_by_text("More", exact=True).click()
+    form.get_by_label("Runs at once").fill("2")
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        view.theme(theme)
+        assert view.axe(FRONT) == []
+    view.picture("job-form")
+    form.get_by_role("button", name="Make the job").click()
+    wrong = form.locator(".jp-cloudml-field").filter(has_text="Runs at once")
+    expect(wrong.get_by_role("alert")).to_contain_text("overlap")
+    form.get_by_label("Runs at once").fill("")
+    form.get_by_role("button", name="Make the job").click()
+
+    job = page(view)
+    expect(job.get_by_role("heading", name=name)).to_be_visible()
+    expect(job).to_contain_text("Next:")
+    job.get_by_role("button", name=f"Run {name} now").click()
+    expect(word(view)).to_have_text("failed", timeout=RUN_MS)
+    expect(page(view)).to_contain_text("ValueError")
+    assert view.axe(FRONT) == []
+    failed = panel.get_by_role("group", name="Failed today")
+    expect(failed.get_by_role("button", name=f"Show the run of {name}, failed")).to_be_visible()
+    expect(panel.get_by_role("group", name="Next")).to_contain_text(name)
+    assert view.axe("#jp-cloudml-panel") == []
+
+    view.command("cloudml:show-job", {"name": name})
+    job = page(view)
+    expect(job.get_by_role("table")).to_contain_text("failed")
+    view.picture("job")
+    assert view.axe(FRONT) == []
+    job.get_by_role("button", name=f"Change the definition of {name}").click()
+    form = page(view)
+    expect(form.get_by_label("count")).to_have_value("5")
+    expect(form.get_by_label("Cron expression of trigger 1")).to_have_value("30 2 * * 1-5")
+    form.get_by_role("button", name="Take trigger 1 out").click()
+    form.get_by_role("button", name="Save").click()
+    expect(page(view)).to_contain_text("Only when somebody runs it.")
+    expect(page(view)).to_contain_text("revision 2")
+
+    view.command("cloudml:show-jobs")
+    row = page(view).locator(f"[data-job='{name}']")
+    row.get_by_role("button", name=f"Have the times of {name} skipped").click()
+    expect(row.get_by_role("button", name=f"Have {name} run at its times again")).to_be_visible()
+    view.picture("jobs")
+    assert view.axe(FRONT) == []
+    page(view).get_by_label("Filter the jobs by name").fill("nothing-like-it")
+    expect(page(view)).to_contain_text("No job has that in its name.")
+    page(view).get_by_label("Filter the jobs by name").fill(name)
+    row.get_by_role("button", name=f"Delete {name}").click()
+    view.page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    expect(row).to_have_count(0)
+    assert lab.request("GET", f"cloudml/api/v1/jobs/{name}")[0] == 404

@@ -127,7 +127,8 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
     assert ended(server, other["id"])["state"] == "succeeded"
     assert server.api("GET", f"runs/{other['id']}/log").body == b"only this\n"
     assert ended(server, retried["id"])["state"] in ("cancelled", "succeeded")
-    assert len(server.get(f"jobs/{name}")["strip"]) == 3
+    job = server.get(f"jobs/{name}")
+    assert (len(job["strip"]), job["path"]) == (3, f"{name}.ipynb")
 
 
 def test_a_job_is_made_changed_paged_paused_filled_and_deleted(site: Site, name: str) -> None:

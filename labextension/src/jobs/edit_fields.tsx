@@ -1,4 +1,5 @@
 import { TranslationBundle } from '@jupyterlab/translation';
+import { UseSignal } from '@jupyterlab/ui-components';
 import { JSONObject, JSONValue } from '@lumino/coreutils';
 import { ErrorSchema, FieldProps } from '@rjsf/utils';
 import * as React from 'react';
@@ -171,7 +172,12 @@ export function fieldsOf({
 }: IFieldContext): Record<FieldKind, (field: Field) => JSX.Element> {
   return {
     triggers: field => <TriggersField field={field} edit={edit} trans={trans} />,
-    parameters: field => <Parameters field={field} edit={edit} trans={trans} />,
+    parameters: field => (
+      // The form's library draws a field anew when its value changes: here the notebook may have, too.
+      <UseSignal signal={edit.changed}>
+        {() => <Parameters field={field} edit={edit} trans={trans} />}
+      </UseSignal>
+    ),
     pairs: field => (
       <TextValue
         field={field}

@@ -5,7 +5,7 @@ import { JSONObject, JSONValue } from '@lumino/coreutils';
 export type FieldKind = 'triggers' | 'parameters' | 'pairs' | 'words' | 'json';
 
 /** Members that everybody looks at; the rest is folded. */
-const FIRST = ['name', 'notebook', 'machine', 'environment', 'kernel', 'parameters', 'triggers'];
+const FIRST = ['name', 'notebook', 'machine', 'environment', 'parameters', 'triggers'];
 
 /** The server's schema as the form's library shows it, and hints for that. */
 export interface IFormSchema {
@@ -57,9 +57,9 @@ function objectForm(schema: JSONObject, ui: JSONObject, trans: TranslationBundle
       properties[name] = { ...objectForm(member, inner, trans), title };
       ui[name] = inner;
     } else {
-      const examples = member['examples'];
+      const { examples, ...rest } = member;
       const example = Array.isArray(examples) ? examples[0] : undefined;
-      properties[name] = { ...member, title, ...(description ? { description } : {}) };
+      properties[name] = { ...rest, title, ...(description ? { description } : {}) };
       ui[name] = example === undefined ? {} : { 'ui:placeholder': String(example) };
     }
   }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, cast
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
+from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.jobs.notebook import MAX_BYTES
 from jupyter_cloudml_server.handlers.base import MAX_BODY
 from jupyter_cloudml_server.handlers.workspaces import WorkspaceHandlerBase
@@ -22,6 +24,13 @@ class JobHandlerBase(WorkspaceHandlerBase):
         """Return the name or id of a job from a path or a query, if it is one that a job can have."""
         check("JobName", name, "name")
         return name
+
+    def path_of(self, definition: JSON) -> str | None:
+        """Return where a definition's notebook is under the root folder; None where it is elsewhere."""
+        notebook = definition.get("notebook") if isinstance(definition, dict) else None
+        path = Path(str(notebook))
+        inside = path.is_relative_to(self.root_folder)
+        return path.relative_to(self.root_folder).as_posix() if inside else None
 
     def limit(self) -> int:
         """Return how many are asked for."""
@@ -104,7 +113,8 @@ class JobHandler(JobHandlerBase):
     @authorized
     async def get(self, name: str) -> None:
         """Return one job."""
-        self.answer(await self.core.jobs.get(self.job_name(name)))
+        job = await self.core.jobs.get(self.job_name(name))
+        self.answer({**job, "path": self.path_of(job["definition"])})
 
     @web.authenticated
     @authorized
