@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from jupyter_cloudml.client import Client
     from jupyter_cloudml.notebook import DatasetError, dataset
 
@@ -23,6 +25,11 @@ def __getattr__(name: str) -> object:
     if name in _FROM:
         return getattr(import_module(_FROM[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Bring `%%job`, for `%load_ext jupyter_cloudml`."""
+    import_module("jupyter_cloudml.magic").register(shell)
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:

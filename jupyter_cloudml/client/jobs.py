@@ -99,8 +99,9 @@ class JobVerbs:
         params: Mapping[str, JSON] = {},
         kernel: str | None = None,
         environment: str | None = None,
+        content: bytes | None = None,
     ) -> RunRecord:
-        """Run a notebook (a path) on a machine, or a job (a name) now. Some scheduler has to do it: see `serving` and `hand_over`.
+        """Run a notebook (a path, or `content` in its place) on a machine, or a job (a name) now. Some scheduler has to do it: see `serving` and `hand_over`.
 
         Raises NotFound for a notebook, job or machine that is not there, UsageError for parameters that do not fit, and what a sync raises.
         """
@@ -112,7 +113,8 @@ class JobVerbs:
                     f"{what} is a job: it says itself where it runs", hint="change the job instead"
                 )
             return self._jobs.run(what, params)
-        return self._desk.run_notebook(Path(what).expanduser().absolute(), params, given)
+        path = Path(what).expanduser().absolute()
+        return self._desk.run_notebook(path, params, given, content=content)
 
     def look(self, name: str) -> Runs:
         """Have the triggers of a job that look at a Git ref or at S3 look now; returns the runs that they make, or one that is skipped.

@@ -98,7 +98,9 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
     frame = view.page.locator(".jp-cloudml-frame iframe")
     expect(frame.content_frame.get_by_text("gone on").last).to_be_visible()
     assert frame.get_attribute("sandbox") == ""
-    blocked = "Blocked script execution in 'about:srcdoc'"  # what Chromium says of each script in it
+    blocked = (
+        "Blocked script execution in 'about:srcdoc'"  # what Chromium says of each script in it
+    )
     view.errors[:] = [error for error in view.errors if not error.startswith(blocked)]
     assert view.page.evaluate("window.escaped") is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,36 @@ def test_a_notebook_runs_and_all_of_it_is_told(home: Home, tmp_path: Path) -> No
     assert again["state"] == "failed", "the notebook as it was runs again"
     assert home.json("job", "show", again["run"])["retry_of"] == run
     assert home.run("job", "logs", again["run"]).stdout == "alpha is 0.1\n"
+
+
+def test_a_cell_of_a_shell_runs_as_a_job_with_the_cells_that_it_needs(
+    home: Home,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    lines = [
+        "%load_ext jupyter_cloudml",
+        "base = 20",
+        "%%job --follow -p factor=2\nprint('got', base * factor)",
+    ]
+    code = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        f"for line in {lines!r}: shell.run_cell(line, store_history=True)\n"
+    )
+    environment = {**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "with an earlier cell for base" in done.stdout, done.stderr
+    assert "got 40\n" in done.stdout and "succeeded" in done.stdout, done.stderr
+    run = home.json("job", "runs")["runs"][0]["run"]
+    seen = home.json("job", "show", run)
+    assert seen["provenance"]["notebook"] == str(tmp_path / "cell.ipynb")
 
 
 def test_a_killed_scheduler_is_followed_by_another_and_cells_run_once(
