@@ -17,7 +17,18 @@ from pathlib import Path
 
 import websocket
 
-from benchmarks import code, data, environments, kernels, parts, report, runs, servers, startup
+from benchmarks import (
+    code,
+    data,
+    environments,
+    jobs,
+    kernels,
+    parts,
+    report,
+    runs,
+    servers,
+    startup,
+)
 from benchmarks.candidates import AGENT, LOCAL, OPENSSH, PARAMIKO, SSHPYK, Field
 from benchmarks.figures import Row
 from benchmarks.session import NoAnswer
@@ -47,6 +58,7 @@ class Size:
     data: data.Amount = field(default_factory=data.Amount)
     environments: int = 5
     runs: int = 7
+    jobs: jobs.Amount = field(default_factory=jobs.Amount)
 
 
 QUICK = Size(
@@ -65,6 +77,7 @@ QUICK = Size(
     data.Amount(1, 50, 200),
     1,
     1,
+    jobs.QUICK,
 )
 
 
@@ -130,7 +143,9 @@ class Run:
             place = field.folder / "environments"
             self._try("env", lambda: environments.measure(place, candidates, size.environments))
         if "runs" in groups:
-            self._try("runs", lambda: runs.measure(size.runs))
+            self._try("runs", lambda: runs.measure(field.folder / "runs", size.runs))
+        if "jobs" in groups:
+            self._try("jobs", lambda: jobs.measure(field.folder / "jobs", size.jobs))
         if "data" in groups:
             self._try("data", lambda: data.measure(field.folder / "data", candidates, size.data))
 

@@ -17,7 +17,9 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Connection, insert
 
+from benchmarks.candidates import AGENT
 from benchmarks.figures import Figure, Row, percentile
+from benchmarks.session import NoAnswer
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.jobs.definitions import definition
 from jupyter_cloudml.jobs.engine import Engine
@@ -28,7 +30,7 @@ from jupyter_cloudml.jobs.settings import Settings
 from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store import Store, tables
 
-OURS = "ours"
+OURS = AGENT  # on this computer
 DAY_MS = 86_400_000
 
 
@@ -79,7 +81,10 @@ class Instant:
 
 
 def measure(folder: Path, amount: Amount) -> list[Row]:
-    """Measure everything, on a database of its own."""
+    """Measure everything, on a database of its own in this folder, which has to be on a disk. Raises NoAnswer."""
+    folder.mkdir(exist_ok=True)
+    if kind_of_disk(folder) in ("tmpfs", "ramfs"):
+        raise NoAnswer(f"{folder} is in memory: set TMPDIR to a folder on a disk")
     store = Store.open(Config(home=folder))
     try:
         define(store, amount.definitions)
@@ -91,6 +96,16 @@ def measure(folder: Path, amount: Amount) -> list[Row]:
         ]
     finally:
         store.close()
+
+
+def kind_of_disk(folder: Path) -> str:
+    """Return the file system of a folder; "" where the system does not tell."""
+    found = [
+        (len(each.mountpoint), each.fstype)
+        for each in psutil.disk_partitions(all=True)
+        if folder.resolve().is_relative_to(each.mountpoint)
+    ]
+    return max(found, default=(0, ""))[1]
 
 
 def define(store: Store, count: int) -> None:
@@ -260,7 +275,7 @@ def _until(condition: Callable[[], bool], what: str, seconds: float = 120) -> No
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(what)
+            raise NoAnswer(what)
         time.sleep(0.05)
 
 

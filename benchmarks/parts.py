@@ -42,7 +42,8 @@ An environment on a machine over openssh from a lock whose wheels are in uv's ca
 
 RUNS = """\
 Notebooks run on this computer under the agent, cell by cell with records that a reader gets live, beside the tool that is named, in turn. A *warm runner* is a process
-that has imported all it needs and waits; a kernel kept ready waits with it.
+that has imported all it needs and waits; a kernel kept ready waits with it. Where a run is asked for, its first cell says when it ran; jupyter-scheduler has a server of its own, in an
+environment made for the benchmark. The rows about definitions and runs are of the scheduler alone, on SQLite: attempts end as soon as they are started.
 """
 
 WHY_BULK = """\
@@ -61,7 +62,6 @@ class Part:
     groups: tuple[str, ...]
     intro: str
     of_kernels: bool = False
-    in_readme: bool = True
 
 
 PARTS = (
@@ -75,7 +75,7 @@ PARTS = (
     Part("code", "Code", ("code",), CODE),
     Part("data", "Datasets", ("data",), DATA),
     Part("environments", "Environments", ("env",), ENVIRONMENTS),
-    Part("runs", "Runs of notebooks", ("runs",), RUNS, in_readme=False),
+    Part("runs", "Jobs", ("runs", "jobs"), RUNS),
 )
 
 
@@ -113,8 +113,7 @@ def write(
         rows = measured.rows
         short = report.shortened(rows) if part.of_kernels else report.beside(rows)
         _renew(root / "docs" / "benchmarks.md", part, full)
-        if part.in_readme:
-            _renew(root / "README.md", part, short)
+        _renew(root / "README.md", part, short)
 
 
 def _renew(document: Path, part: Part, written: str) -> None:

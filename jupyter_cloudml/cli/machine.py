@@ -29,6 +29,14 @@ def machine() -> None:
     """Add, list, show, change, check, start, stop and remove machines."""
 
 
+PRICE = click.option(
+    "--price",
+    type=click.FloatRange(0, 10_000),
+    metavar="AMOUNT",
+    help="What an hour of it costs, in any currency; runs there tell their cost then.",
+)
+
+
 @machine.command()
 @click.argument("name")
 @click.option("--ssh", required=True, metavar="[USER@]HOST[:PORT]", help="Where it is reached.")
@@ -46,6 +54,7 @@ def machine() -> None:
     show_default=True,
     help="What carries the connection; auto is the system's ssh where there is one.",
 )
+@PRICE
 def add(
     name: str,
     ssh: str,
@@ -53,6 +62,7 @@ def add(
     host_key: str | None,
     python: str | None,
     carrier: CarrierName,
+    price: float | None,
 ) -> None:
     """Add the machine NAME, which is reached over SSH, and its kernels.
 
@@ -65,6 +75,8 @@ def add(
         except HostKeyUnknown as error:
             options["host_key"] = _confirmed(error, _command(name, ssh, options, carrier))
             view = _add(client, name, ssh, options, carrier)
+        if price is not None:
+            client.core.change(name, price_micros=round(price * 1e6))
     click.echo(f"{view.name} is ready: {render.hardware(view.info)}".rstrip(": "))
 
 
@@ -248,6 +260,7 @@ class IdleTime(click.ParamType[int]):
     help="End its kernels after so long without work, as 30m or 2h; their variables are lost.",
 )
 @click.option("--prewarm", type=int, metavar="N", help="Keep N kernels started and waiting.")
+@PRICE
 @WAIT
 @render.json_option
 def set_(
@@ -255,16 +268,21 @@ def set_(
     label: str | None,
     cull_idle: int | None,
     prewarm: int | None,
+    price: float | None,
     wait: float,
     as_json: bool,
 ) -> None:
-    """Change what the machine NAME is called, when its idle kernels end, or how many are kept ready."""
+    """Change what the machine NAME is called, when its idle kernels end, how many are kept ready, or what it costs."""
     given: dict[str, JSON] = {"label": label, "prewarm": prewarm, "cull_idle_s": cull_idle}
     changes: dict[str, JSON] = {key: value for key, value in given.items() if value is not None}
+    if price is not None:
+        changes["price_micros"] = round(price * 1e6)
     if cull_idle == 0:
         changes["cull_idle_s"] = None
     if not changes:
-        raise UsageError("nothing is to be changed", hint="give --label, --cull-idle or --prewarm")
+        raise UsageError(
+            "nothing is to be changed", hint="give --label, --cull-idle, --prewarm or --price"
+        )
     with Client() as client, render.Progress(name, "asking", lines=False):
         view = client.machines.change(name, wait_s=wait, **changes)
     _show(view, as_json)

@@ -169,6 +169,7 @@ class Fleet:
             version=max(record.version, live.version),
             cull_idle_s=record.cull_idle_s,
             prewarm=record.prewarm,
+            price_micros=record.price_micros,
         )
 
     # -- changing ---------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ class MachineView:
     version: int
     cull_idle_s: int | None
     prewarm: int
+    price_micros: int | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the view as docs/architecture.md describes it."""
@@ -170,6 +171,7 @@ class MachineView:
             "version": self.version,
             "cull_idle_s": self.cull_idle_s,
             "prewarm": self.prewarm,
+            "price_per_hour": None if self.price_micros is None else self.price_micros / 1e6,
         }
 
 

@@ -210,7 +210,7 @@ class Machines:
         self.link(name, wait=False)
 
     def change(self, name: str, /, **changes: JSON) -> MachineView:
-        """Change `label`, `cull_idle_s` (None: never) or `prewarm`. Raises NotFound, UsageError."""
+        """Change `label`, `cull_idle_s` (None: never), `prewarm` or `price_micros` (of an hour; None: not known). Raises NotFound, UsageError."""
         self._fleet.change(name, _checked(changes))
         if self._fleet.links.find(name) is not None:
             self._fleet.poke(name)
@@ -309,17 +309,22 @@ def _checked(changes: Mapping[str, JSON]) -> dict[str, JSON]:
             good = value is None or (type(value) is int and 0 < value <= MAX_IDLE_S)
         elif key == "prewarm":
             good = type(value) is int and 0 <= value <= MAX_PREWARM
+        elif key == "price_micros":
+            good = value is None or (type(value) is int and 0 <= value <= MAX_PRICE_MICROS)
         else:
             raise UsageError(
-                f"{key} of a machine cannot be changed", hint="change label, cull_idle_s or prewarm"
+                f"{key} of a machine cannot be changed",
+                hint="change label, cull_idle_s, prewarm or price_micros",
             )
         if not good:
             raise UsageError(f"{key} cannot be {value!r:.60}", hint=_RANGES[key])
     return dict(changes)
 
 
+MAX_PRICE_MICROS = 10_000 * 1_000_000
 _RANGES = {
     "label": f"give 1 to {MAX_LABEL} printable characters",
     "cull_idle_s": "give seconds, or null for never",
     "prewarm": f"give 0 to {MAX_PREWARM}",
+    "price_micros": "give millionths, 0 to 10,000 whole, or null",
 }

@@ -36,6 +36,7 @@ from jupyter_cloudml.store.jobs_room import candidates, machine_of
 
 _LOCK = 0x636D6C636C61  # "cmlcla": servers count what runs and claim one after another (PostgreSQL)
 
+HOUR_MS = 3_600_000
 NEVER = "never"  # an attempt of which is known that its process was never started
 INTENDED = "intended"  # an attempt whose process has a name and was perhaps never started
 
@@ -306,9 +307,26 @@ def _change_attempt(connection: Connection, run: RunRecord, move: Move, at_ms: i
             "exit_json": None if move.exit is None else json.dumps(move.exit),
             "cost_micros": move.cost_micros,
         }
+        if move.attempt_state != NEVER and move.cost_micros is None:
+            values["cost_micros"] = _cost_micros(connection, run, at_ms)
     bound = {f"new_{name}": value for name, value in values.items()}
     bound |= {"of_run": run.id, "of_n": run.attempts}
     connection.execute(_update_attempt(tuple(values)), bound)
+
+
+def _cost_micros(connection: Connection, run: RunRecord, at_ms: int) -> int | None:
+    """Return what an attempt that ends now has cost: the price of its machine for the time that it took; None where it has no price."""
+    attempt, machine = tables.attempt, tables.machine
+    query = (
+        select(attempt.c.started_ms, machine.c.price_micros)
+        .join(machine, machine.c.name == attempt.c.machine)
+        .where(attempt.c.run_id == run.id, attempt.c.n == run.attempts)
+        .where(machine.c.price_micros.is_not(None))
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None or row.started_ms is None:
+        return None
+    return int(row.price_micros) * max(0, at_ms - int(row.started_ms)) // HOUR_MS
 
 
 def _claim(connection: Connection, run: RunRecord, server_id: str) -> Claim:

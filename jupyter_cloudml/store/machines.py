@@ -21,7 +21,7 @@ class MachineRecord:
     """One machine as it is kept.
 
     `spec` is what its provider needs to find it, `desired` what the user wants of it (running, stopping, stopped, absent),
-    `cull_idle_s` ends kernels that are idle for so long (None: never), `prewarm` kernels are kept ready.
+    `price_micros` is what an hour costs, in millionths (None: nobody has said), `cull_idle_s` ends kernels that are idle for so long (None: never), `prewarm` kernels are kept ready.
     """
 
     name: str
@@ -34,6 +34,7 @@ class MachineRecord:
     cull_idle_s: int | None = None
     prewarm: int = 0
     python: str | None = None
+    price_micros: int | None = None
     version: int = 1
 
 

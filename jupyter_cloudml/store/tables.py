@@ -42,6 +42,7 @@ machine = Table(
     Column("cull_idle_s", Integer),
     Column("prewarm", Integer, nullable=False),
     Column("python", Text),
+    Column("price_micros", BigInteger),  # of an hour, in millionths
 )
 
 event = Table(

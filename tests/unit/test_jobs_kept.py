@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from jupyter_cloudml.config import Config
+from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs.compose import kept_for, resume_of
 from jupyter_cloudml.jobs.kept import KeptKernels, resumed
 from jupyter_cloudml.jobs.model import JobSpec
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.store import Store
+from jupyter_cloudml.store import MachineRecord, Store
+from jupyter_cloudml.store.jobs_claims import Move
 from jupyter_cloudml.store.jobs_records import RunRecord
 
 
@@ -97,3 +99,22 @@ def test_only_the_last_attempt_leaves_its_kernel() -> None:
     )
     assert [kept_for(spec, n) for n in (1, 2, 3)] == [0.0, 0.0, 1800.0]
     assert kept_for(JobSpec.from_dict({"name": "a", "notebook": "b"}), 1) == 0
+
+
+@pytest.mark.parametrize(("price", "cost"), [(500_000, 125_000), (None, None)])
+def test_an_attempt_costs_what_its_machine_does_for_the_time(
+    store: Store, price: int | None, cost: int | None
+) -> None:
+    box = MachineRecord("box", "ssh", "box", 1, "running", price_micros=price)
+    store.machines.insert(box, lambda record: Event("machine", "box", "running", 1, 1, {}))
+    jobs = Jobs(store)
+    jobs.apply({"name": "nightly", "notebook": "/a.ipynb", "machine": "box"})
+    run = jobs.run("nightly")
+    ((claim,), _) = store.claims.claim("me", 10, 20, 5, lambda run, n: {"name": "n"})
+    (running,) = store.claims.move(
+        [Move(claim.run, "running", via=("provisioning",), attempt_state="running")], 1_000
+    )
+    assert running.run is not None
+    store.claims.move([Move(running.run, "succeeded", attempt_state="succeeded")], 901_000)
+    (attempt,) = store.runs.attempts(run.id)
+    assert attempt.cost_micros == cost

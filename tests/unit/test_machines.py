@@ -267,6 +267,7 @@ class TestMachines:
             "kernels",
             "version",
             "cull_idle_s",
+            "price_per_hour",
             "prewarm",
         }
 

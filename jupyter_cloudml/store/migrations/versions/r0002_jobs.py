@@ -21,7 +21,8 @@ def _index(name: str, table: str, columns: list[str], where: str, *, unique: boo
 
 
 def upgrade() -> None:
-    """Make the tables of jobs."""
+    """Make the tables of jobs, and note what a machine costs."""
+    op.add_column("machine", sa.Column("price_micros", sa.BigInteger))
     op.create_table(
         "job",
         sa.Column("id", sa.Text, nullable=False),
