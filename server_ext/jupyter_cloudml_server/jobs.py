@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.errors import JSON, NotFound
@@ -20,6 +20,7 @@ from jupyter_cloudml_server.calls import CallPool
 
 DAY_MS = 86_400_000
 Json = dict[str, JSON]
+T = TypeVar("T")
 
 
 class JobCalls:
@@ -162,21 +163,20 @@ class JobCalls:
         since = self._clock.now_ms() - DAY_MS if since_ms is None else since_ms
         return await self._local.run(self._lists.summary, since)
 
-    async def run_notebook(
-        self, path: Path, body: Mapping[str, JSON], content: bytes | None
-    ) -> Json:
-        """Run a notebook now. Raises NotFound, UsageError, Conflict, and what a sync raises."""
+    async def run_notebook(self, path: Path, body: Mapping[str, JSON]) -> Json:
+        """Run a notebook now, or the `content` of the body in its place. Raises NotFound, UsageError, Conflict, and what a sync raises."""
         names = ("machine", "environment", "kernel")
         given = {name: body[name] for name in names if body.get(name) is not None}
 
         def work() -> Json:
+            content = body.get("content")
             run = self._desk.run_notebook(
                 path,
                 _parameters(body),
                 given,
                 name=_text(body, "name"),
                 token=_text(body, "token"),
-                content=content,
+                content=None if content is None else json.dumps(content).encode(),
             )
             self._asked()
             return self._lists.runs_told([run])[0]
@@ -233,9 +233,9 @@ class JobCalls:
         """Return the page of a run. Raises NotFound, UsageError."""
         return await self._local.run(self._desk.results.page, run_id)
 
-    async def read(self, read: Callable[[], bytes]) -> bytes:
-        """Read a piece of a file, or of what a run has printed, on a thread."""
-        return await self._local.run(read)
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do on a thread what would hold up the server: reading a piece of a file, or a large body."""
+        return await self._local.run(work)
 
     async def printed(self, run_id: str) -> Callable[[], bytes]:
         """Return what gives, piece by piece, what the cells of a run have printed; b"" at its end. Raises NotFound."""

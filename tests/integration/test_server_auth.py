@@ -25,6 +25,7 @@ from liveserver import (
 )
 from tornado.routing import Rule, RuleRouter
 
+from jupyter_cloudml.store import StoreError
 from jupyter_cloudml_server.handlers import routes
 from jupyter_cloudml_server.handlers.base import MAX_BODY, SETTING, CloudMLHandler
 
@@ -312,6 +313,16 @@ def test_webhook_lets_nobody_further_than_to_the_look_at_its_token(door: Door) -
     for verb in ("GET", "PUT", "PATCH", "DELETE"):
         status, asked = door.knock(verb, "hooks/k", dict(bearer))
         assert status in (401, 403, 405) and not asked, verb
+
+
+def test_webhook_tells_a_stranger_nothing_of_a_broken_server(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = StoreError("the database /home/ada/secret.db cannot be used", hint="look at it")
+    monkeypatch.setitem(door.server.app.web_app.settings, SETTING, broken)
+    bearer = {"Authorization": "Bearer cml_x"}
+    reply = door.server.api("POST", "hooks/k", headers=bearer)
+    assert (reply.status, reply.code) == (503, "store_unavailable") and b"ada" not in reply.body
 
 
 def test_another_name_for_this_server_is_refused(door: Door) -> None:

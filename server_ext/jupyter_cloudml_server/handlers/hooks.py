@@ -8,9 +8,9 @@ from typing import ClassVar
 from jupyter_server.auth.decorator import allow_unauthenticated, authorized
 from tornado import web
 
-from jupyter_cloudml.errors import JSON, UsageError
+from jupyter_cloudml.errors import JSON, CloudMLError, UsageError
 from jupyter_cloudml.jobs.hooks import stranger
-from jupyter_cloudml_server.handlers.base import CloudMLHandler
+from jupyter_cloudml_server.handlers.base import CloudMLHandler, Refused
 from jupyter_cloudml_server.handlers.jobs import JobHandlerBase
 from jupyter_cloudml_server.openapi import check_body
 
@@ -49,7 +49,16 @@ class HookHandler(CloudMLHandler):
             params = given if isinstance(given, dict) else {}
         if self._token is None or not _NAME.fullmatch(name):
             raise stranger()
-        self.answer(await self.core.jobs.fire(name, self._token, params, key), 202)
+        try:
+            answer = await self.core.jobs.fire(name, self._token, params, key)
+        except CloudMLError as error:
+            if error.status != 503:
+                raise
+            self.log.warning("jupyter-cloudml: a webhook could not be answered: %s", error)
+            raise Refused(  # a stranger is not told what the database is called, and where it lies
+                503, "This server cannot do it now.", hint="Try again later.", code=error.code
+            ) from error
+        self.answer(answer, 202)
 
     def _brought(self) -> str | None:
         found = _BEARER.fullmatch(self.request.headers.get("Authorization", "").strip())

@@ -32,6 +32,10 @@ class JobHandlerBase(WorkspaceHandlerBase):
         inside = path.is_relative_to(self.root_folder)
         return path.relative_to(self.root_folder).as_posix() if inside else None
 
+    async def large_body(self, schema: str) -> dict[str, JSON]:
+        """Return the JSON body as `body` does, of one that may be large: it is read on a thread."""
+        return await self.core.jobs.aside(lambda: self.body(schema))
+
     def limit(self) -> int:
         """Return how many are asked for."""
         return self.number("limit", PAGE, 1, MOST)
@@ -102,7 +106,7 @@ class SelectionHandler(JobHandlerBase):
     @authorized
     async def post(self) -> None:
         """Make a notebook of some cells of one, with those that they need."""
-        body = self.body("SelectCells")
+        body = await self.large_body("SelectCells")
         self.answer(await self.core.jobs.select(body["content"], cast("list[int]", body["cells"])))
 
 

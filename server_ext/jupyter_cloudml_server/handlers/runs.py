@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from jupyter_cloudml.jobs.notebook import MAX_BYTES
 from jupyter_cloudml_server.handlers.base import MAX_BODY, MAX_SEQUENCE
@@ -44,11 +45,9 @@ class RunsHandler(JobHandlerBase):
     @authorized
     async def post(self) -> None:
         """Run a notebook now."""
-        body = self.body("RunNotebook")
-        content = body.get("content")
-        data = None if content is None else json.dumps(content).encode()
+        body = await self.large_body("RunNotebook")
         path = self.place_of(str(body["path"]))
-        self.answer(await self.core.jobs.run_notebook(path, body, data), 201)
+        self.answer(await self.core.jobs.run_notebook(path, body), 201)
 
 
 class SummaryHandler(JobHandlerBase):
@@ -121,10 +120,11 @@ class PieceHandler(JobHandlerBase):
         self.set_header("Content-Security-Policy", "sandbox")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        while piece := await self.core.jobs.read(read):
-            self.write(piece)
-            await self.flush()
-        self.finish(set_content_type=kind)
+        with suppress(StreamClosedError):  # whoever asked has gone
+            while piece := await self.core.jobs.aside(read):
+                self.write(piece)
+                await self.flush()
+            self.finish(set_content_type=kind)
 
 
 class NotebookHandler(PieceHandler):
