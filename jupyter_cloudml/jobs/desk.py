@@ -158,9 +158,16 @@ class Desk:
 def _placed(trigger: JSON, folder: Path) -> JSON:
     """Return a trigger whose repository, where that is a folder, has its whole path: who looks there works elsewhere."""
     git = trigger.get("git") if isinstance(trigger, dict) else None
-    if not isinstance(git, str) or not git or "\0" in git or ":" in git:
+    if not isinstance(git, str):
         return trigger
-    return {**trigger, "git": os.path.abspath(folder / os.path.expanduser(git))}  # type: ignore[dict-item]
+    return {**trigger, "git": repository_in(git, folder)}  # type: ignore[dict-item]
+
+
+def repository_in(git: str, folder: Path) -> str:
+    """Return the whole path of a repository that is a folder, seen from another folder; a URL stays as it is."""
+    if not git or "\0" in git or ":" in git:
+        return git
+    return os.path.abspath(folder / os.path.expanduser(git))
 
 
 def name_of(path: Path) -> str:

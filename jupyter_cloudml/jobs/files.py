@@ -14,7 +14,7 @@ from ..store.jobs_applying import Author
 from ..store.jobs_records import JobRecord
 from ..workspaces.base import Base
 from ..workspaces.git import Git, GitError
-from .desk import name_of
+from .desk import name_of, repository_in
 from .job_file import NAME, JobFile, parse, refused, to_text
 from .model import JobSpec
 from .plan import CHANGE, CREATE, SAME, Change, plan
@@ -176,7 +176,7 @@ def source_of(data: bytes, name: str, folder: Path, path: Path | None = None) ->
             hint="save it as UTF-8",
         ) from exc
     file = parse(text, name)
-    jobs = tuple(replace(spec, notebook=_whole(spec.notebook, folder)) for spec in file.jobs)
+    jobs = tuple(_placed(spec, folder) for spec in file.jobs)
     return Source(replace(file, jobs=jobs), name, folder, author_of(folder, path))
 
 
@@ -196,8 +196,17 @@ def author_of(folder: Path, path: Path | None = None) -> Author:
     return Author(name, commit)
 
 
-def _whole(notebook: str, folder: Path) -> str:
-    return os.path.abspath(folder / os.path.expanduser(notebook))
+def _placed(spec: JobSpec, folder: Path) -> JobSpec:
+    """Return a job whose paths are whole: that of its notebook, and of a repository that is a folder, as in `git: .`."""
+    triggers = tuple(
+        each if each.git is None else replace(each, git=repository_in(each.git, folder))
+        for each in spec.triggers
+    )
+    return replace(spec, notebook=_whole(spec.notebook, folder), triggers=triggers)
+
+
+def _whole(path: str, folder: Path) -> str:
+    return os.path.abspath(folder / os.path.expanduser(path))
 
 
 def _is_by_hand(record: JobRecord) -> bool:

@@ -33,6 +33,7 @@ UNUSED_MS = (
     DAY_MS  # so long a notebook is kept that no run has: one that takes it may be on its way
 )
 JUMP_MS = 3_600_000
+CALM_S = 3 * 3600.0
 LOCK = "keeping.lock"
 
 
@@ -57,7 +58,8 @@ class Keeper:
     def __init__(self, store: Store, home: Path, clock: Clock | None = None) -> None:
         self._store, self._jobs = store, home / "jobs"
         self._clock = clock or SystemClock()
-        self._began = (self._clock.now_ms(), self._clock.monotonic())
+        self._looked = (self._clock.now_ms(), self._clock.monotonic())
+        self._jumped_at: float | None = None
 
     def look(self) -> Cleaned:
         """Return which runs are surplus, and change nothing."""
@@ -104,7 +106,8 @@ class Keeper:
     def _of(self, job: Kept, stop: Callable[[], bool]) -> Iterator[list[str]]:
         now = self._clock.now_ms()
         keep, days = _number(job.spec.get("keep_runs"), KEEP_RUNS), job.spec.get("keep_days")
-        before = now - days * DAY_MS if isinstance(days, int) and not self._clock_jumped() else None
+        jumped = self._clock_jumped()
+        before = now - days * DAY_MS if isinstance(days, int) and not jumped else None
         if job.runs <= keep and before is None:
             return
         kept = DAY_MS if job.spec.get("keep_on_failure") else 0  # its kernel may still be there
@@ -119,10 +122,12 @@ class Keeper:
             yield ids
 
     def _clock_jumped(self) -> bool:
-        """Whether the clock was set since this process began: nothing is old by such a clock."""
-        wall, at = self._began
-        passed = (self._clock.monotonic() - at) * 1000
-        return abs(self._clock.now_ms() - wall - passed) > JUMP_MS
+        """Whether the clock was set a short while ago, or the computer slept: nothing is old by such a clock until it has gone on calmly."""
+        wall, at = self._clock.now_ms(), self._clock.monotonic()
+        if abs(wall - self._looked[0] - (at - self._looked[1]) * 1000) > JUMP_MS:
+            self._jumped_at = at
+        self._looked = (wall, at)
+        return self._jumped_at is not None and at - self._jumped_at < CALM_S
 
     def _let_go(self, job: str, ids: list[str], done: Cleaned) -> None:
         gone = []

@@ -344,6 +344,12 @@ def test_a_job_of_another_project_is_left_to_that(world: World) -> None:
     assert caught.value.code == "other_project"
 
 
+def test_a_repository_that_is_a_folder_is_that_of_the_file(world: World) -> None:
+    text = "jobs: [{name: a, notebook: load.ipynb, triggers: [{git: .}, {git: 'https://x.org/a.git'}]}]"
+    (job,) = world.source(text).file.jobs
+    assert [each.git for each in job.triggers] == [str(world.folder), "https://x.org/a.git"]
+
+
 def test_a_job_of_no_project_is_taken_in(world: World) -> None:
     world.jobs.apply({"name": "load", "notebook": str(world.folder / "load.ipynb")})
     assert world.apply(TWO)["load"] == "change"
