@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -368,7 +370,14 @@ def test_the_command_line_deletes_and_prunes(
     assert call(["job", "prune", "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["runs"], told["bytes"]) == ({"nightly": 1}, 100)
-    assert call(["job", "prune"]) == 0
+    program = [sys.executable, "-c", "from jupyter_cloudml.cli import main; main()"]
+    killed = subprocess.run(
+        [*program, "job", "prune"], env={**os.environ, crash.VARIABLE: "keeping"}, timeout=60
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(world.folders()) == 1
+    assert len(world.ids()) == 2
+    assert call(["job", "prune"]) == 0  # nobody holds the lock, and the row goes as well
     assert "nightly" in capsys.readouterr().out
     assert len(world.ids()) == 1
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
