@@ -81,9 +81,21 @@ def show(what: str, as_json: bool) -> None:
         [(name, str(found[name] or "")) for name in ("run", "state", "reason")]
         + [("notebook", str(found["executed_notebook"] or "")), ("page", str(found["html"] or ""))]
     )
+    children: Any = found["children"]
+    if children:
+        rows = [
+            [each["run"], each["state"], _pairs(each["parameters"]), _pairs(each["result"] or {})]
+            for each in children
+        ]
+        render.table(["run", "state", "parameters", "result"], rows, "")
+        return
     cells: Any = found["cells"]
     rows = [[str(c["idx"] + 1), c["status"], _length(c)] for c in cells]
     render.table(["cell", "state", "seconds"], rows, "no cell has begun")
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={str(value)[:30]}" for name, value in values.items())
 
 
 def _length(cell: Mapping[str, Any]) -> str:

@@ -28,6 +28,14 @@ FOLLOW = click.option("--follow", is_flag=True, help="Show what it prints until 
 @click.option("-p", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
 @click.option("--kernel", metavar="NAME", help="The machine's kernelspec, not the notebook's.")
 @click.option("--env", "environment", metavar="NAME", help="An environment of the machine.")
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="NAME=VALUE,…",
+    help="Run it with each of these values; several: each with each.",
+)
+@click.option("--at-once", type=click.IntRange(1, 1000), help="So many runs of a sweep at a time.")
 @click.option("--if-new", is_flag=True, help="Only if its Git ref or S3 prefix has something new.")
 @click.option("--wait", is_flag=True, help="Wait until it is over; the exit status says how.")
 @FOLLOW
@@ -38,6 +46,8 @@ def run(
     params: tuple[str, ...],
     kernel: str | None,
     environment: str | None,
+    sweeps: tuple[str, ...],
+    at_once: int | None,
     if_new: bool,
     wait: bool,
     follow: bool,
@@ -51,12 +61,20 @@ def run(
     with Client() as client, cancellable() as stopped:
         jobs = client.jobs
         if if_new:
-            if on or params or kernel or environment:
+            if on or params or kernel or environment or sweeps or at_once:
                 raise UsageError("--if-new runs a job as it is", hint="leave the others out")
             made = jobs.look(what)[0]
         else:
             typed = jobs.typed(what, params)
-            made = jobs.run(what, on=on, params=typed, kernel=kernel, environment=environment)
+            made = jobs.run(
+                what,
+                on=on,
+                params=typed,
+                kernel=kernel,
+                environment=environment,
+                sweep=jobs.typed_lists(what, sweeps) or None,
+                at_once=at_once,
+            )
         if wait or follow:
             if not as_json:
                 render.say(f"run {made.id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,21 +101,29 @@ class JobVerbs:
         kernel: str | None = None,
         environment: str | None = None,
         content: bytes | None = None,
+        sweep: JSON = None,
+        at_once: int | None = None,
     ) -> RunRecord:
         """Run a notebook (a path, or `content` in its place) on a machine, or a job (a name) now. Some scheduler has to do it: see `serving` and `hand_over`.
 
-        Raises NotFound for a notebook, job or machine that is not there, UsageError for parameters that do not fit, and what a sync raises.
+        `sweep` ({name: [values]}, or a list of sets of parameters) makes it a run of many, `at_once` of them at a time. Raises NotFound for a
+        notebook, job or machine that is not there, UsageError for parameters that do not fit, and what a sync raises.
         """
-        more = {"machine": on, "kernel": kernel, "environment": environment}
-        given = {name: value for name, value in more.items() if value is not None}
+        more = {
+            "machine": on,
+            "kernel": kernel,
+            "environment": environment,
+            "max_running": at_once,
+        }
+        given: dict[str, JSON] = {name: value for name, value in more.items() if value is not None}
         if not _is_path(what):
             if given:
                 raise UsageError(
                     f"{what} is a job: it says itself where it runs", hint="change the job instead"
                 )
-            return self._jobs.run(what, params)
+            return self._jobs.run(what, params, sweep=sweep)
         path = Path(what).expanduser().absolute()
-        return self._desk.run_notebook(path, params, given, content=content)
+        return self._desk.run_notebook(path, params, given, content=content, sweep=sweep)
 
     def look(self, name: str) -> Runs:
         """Have the triggers of a job that look at a Git ref or at S3 look now; returns the runs that they make, or one that is skipped.
@@ -126,6 +135,21 @@ class JobVerbs:
     def about(self, name: str) -> dict[str, JSON]:
         """Return a job with its triggers and last runs. Raises NotFound."""
         return self._desk.lists.job(name)
+
+    def typed_lists(self, what: str, texts: Sequence[str]) -> dict[str, JSON]:
+        """Return the lists of `NAME=VALUE,VALUE`, or of `NAME=[…]` in JSON, as the notebook declares them. Raises UsageError, NotFound."""
+        found: dict[str, JSON] = {}
+        for text in texts:
+            name, _, values = text.partition("=")
+            if values.startswith("["):
+                try:
+                    found[name] = json.loads(values)
+                except ValueError as exc:
+                    raise UsageError(f"{text[:60]!r} is no JSON: {exc}", code="bad_sweep") from exc
+            else:
+                each = [self.typed(what, [f"{name}={value}"]) for value in values.split(",")]
+                found[name] = [one[name] for one in each]
+        return found
 
     def typed(self, what: str, texts: Sequence[str]) -> dict[str, JSON]:
         """Return the values of `NAME=VALUE`, as the notebook declares them. Raises UsageError, NotFound."""

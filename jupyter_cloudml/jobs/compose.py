@@ -14,6 +14,7 @@ from ..machines.equipment import host_specs
 from ..machines.model import LOCAL
 from ..paths import private_dir, unusable
 from ..store import Store
+from ..store.jobs_records import RunRecord
 from ..workspaces.workspace import place_of
 from .attempt import Resume, Work
 from .executor import Order
@@ -61,10 +62,8 @@ class Composer:
         name = Path(spec.notebook).name
         run = self._store.runs.get(order.run_id)
         snapshot_id, resume = run.snapshot_id, resume_of(run.changes)
-        if snapshot_id is None:  # made by a trigger: it has what there is when it starts
-            taken = self._snapshots.take(spec, order.params)
-            snapshot_id = taken.id
-            self._store.results.keep_snapshot(order.run_id, taken, 0)
+        if snapshot_id is None:
+            snapshot_id = self._take(run, spec, order)
         snapshot, data = self._snapshots.of(snapshot_id)
         notebook = parse(data, name)
         values = check(find(notebook), order.params, name)
@@ -88,6 +87,19 @@ class Composer:
         )
         self._note(order, work, place.code if place else snapshot.code)
         return work
+
+    def _take(self, run: RunRecord, spec: JobSpec, order: Order) -> str:
+        """Keep what a run has that a trigger has made: what there is when it starts, and of a sweep what its first run has found."""
+        if run.sweep_index is not None and run.parent_run_id is not None:
+            known = self._store.runs.get(run.parent_run_id).snapshot_id
+            if known is not None:
+                self._store.results.give_snapshot(run.id, known)
+                return known
+        taken = self._snapshots.take(spec, order.params)
+        self._store.results.keep_snapshot(run.id, taken, 0)
+        if run.sweep_index is not None and run.parent_run_id is not None:
+            self._store.results.give_snapshot(run.parent_run_id, taken.id)
+        return taken.id
 
     def _note(self, order: Order, work: Work, code: Mapping[str, JSON]) -> None:
         """Keep the notebook as it is sent, and where it runs with what."""

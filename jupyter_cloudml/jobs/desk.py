@@ -85,8 +85,10 @@ class Desk:
         name: str | None = None,
         token: str | None = None,
         content: bytes | None = None,
+        sweep: JSON = None,
     ) -> RunRecord:
-        """Run a notebook now, or `content` in its place. `given` may have machine, kernel and environment; `name` is that of the job.
+        """Run a notebook now, or `content` in its place, once with each of the parameters of a `sweep`. `given` may have machine, kernel,
+        environment and max_running; `name` is that of the job.
 
         Raises NotFound for a notebook or machine, UsageError for parameters that do not fit, Conflict where the name is another job's, and
         what a sync raises.
@@ -96,7 +98,8 @@ class Desk:
         self._known(str(given.get("machine") or LOCAL))
         wanted = {"name": name or name_of(path), "notebook": str(path), "overlap": "allow", **given}
         self._refuse_other(str(wanted["name"]), str(path))
-        return self.jobs.run_job(self.jobs.apply(wanted), params, token=token, content=content)
+        job = self.jobs.apply(wanted)
+        return self.jobs.run_job(job, params, token=token, content=content, sweep=sweep)
 
     def retry(
         self, run_id: str, *, on: str | None = None, from_failed: bool = False

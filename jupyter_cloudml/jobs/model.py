@@ -11,6 +11,7 @@ from jupyter_cloudml.jobs.fields import Anything, Choice, Number, Text
 from jupyter_cloudml.jobs.problems import Problem, Problems, refuse
 from jupyter_cloudml.jobs.retries import RETRY, RetryPolicy
 from jupyter_cloudml.jobs.shapes import ListOf, MapOf, Member, Record, plain
+from jupyter_cloudml.jobs.sweeps import PARAMETER, Sweep
 from jupyter_cloudml.jobs.triggers import NAME, TRIGGER, YEAR_S, Trigger, interval_s
 
 KEEP_RUNS = 1000
@@ -44,6 +45,7 @@ class JobSpec:
     keep_on_failure: str | None = None
     keep_runs: int = KEEP_RUNS
     keep_days: int | None = None
+    sweep: Mapping[str, JSON] | list[JSON] | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it as JSON, without what is left at its default."""
@@ -64,7 +66,8 @@ def schema() -> dict[str, JSON]:
 
 
 def _check_job(values: Mapping[str, object], path: str, problems: Problems) -> None:
-    if values.get("max_running") is not None and values.get("overlap", "skip") != "allow":
+    beside = values.get("overlap", "skip") == "allow" or values.get("sweep") is not None
+    if values.get("max_running") is not None and not beside:
         remedy = "set overlap to allow, or take max_running out"
         where = f"{path}.max_running".lstrip(".")
         problems.append(Problem(where, "means nothing where one run goes on at a time", remedy))
@@ -101,7 +104,7 @@ JOB = Record(
             Text(longest=200), "the kernelspec, in place of the notebook's", None, True
         ),
         "parameters": Member(
-            MapOf(Text(r"[^\W\d]\w*", 200, example="alpha"), Anything()),
+            MapOf(PARAMETER, Anything()),
             "what the notebook's parameters are set to",
             {},
         ),
@@ -112,7 +115,10 @@ JOB = Record(
             "skip",
         ),
         "max_running": Member(
-            Number(1, 1000), "how many go on at once, where overlap is allow", None, True
+            Number(1, 1000),
+            "how many go on at once, where overlap is allow, and of a sweep (4 where it is left out)",
+            None,
+            True,
         ),
         "missed": Member(
             Choice(MISSED),
@@ -143,6 +149,12 @@ JOB = Record(
         ),
         "keep_days": Member(
             Number(1, 36_500), "so many days a run is kept; the last success stays", None, True
+        ),
+        "sweep": Member(
+            Sweep(),
+            "runs it once with each of these parameters: lists of values, each with each, or a list of sets",
+            None,
+            True,
         ),
     },
     title="Job",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -157,10 +158,12 @@ def html(notebook: Notebook, title: str) -> str:
     exporter: Any = cast("Any", HTMLExporter)(sanitize_html=True)
     cells = [_with_plain_id(*each) for each in enumerate(notebook["cells"])]
     try:
-        body: str = exporter.from_notebook_node(
-            from_dict({**notebook, "cells": cells}),
-            resources={"metadata": {"name": title}},
-        )[0]
+        with warnings.catch_warnings():  # an output that no page can show, such as values of a run
+            warnings.filterwarnings("ignore", message="Your element with mimetype")
+            body: str = exporter.from_notebook_node(
+                from_dict({**notebook, "cells": cells}),
+                resources={"metadata": {"name": title}},
+            )[0]
     except ValidationError as exc:
         raise _bad(title, f"no page can be made of it: {exc.message}"[:500]) from exc
     return body

@@ -24,6 +24,10 @@ from .run_log import RunLog
 from .snapshots import write
 
 NOTEBOOK, PAGE = "notebook", "html"
+# A notebook displays a dictionary as this, and its values are those of the run; or it glues them with scrapbook.
+RESULT = "application/vnd.cloudml.result+json"
+SCRAP = "application/scrapbook.scrap.json+json"
+RESULT_BYTES = 8_000
 
 
 class Results:
@@ -45,6 +49,9 @@ class Results:
         self._store.results.record_cells(
             order.run_id, order.attempt, order.fence, cells_of(records)
         )
+        values = values_of(records)
+        if values:
+            self._store.results.record_values(order.run_id, order.fence, values)
         self._notebook(order.run_id, order.attempt, order.fence)
         self.kernels.note(order.run_id, order.attempt, order.name, order.machine, records)
 
@@ -147,6 +154,7 @@ class Results:
             "provenance": self._provenance(run, attempts),
             "cost": sum(costs) / 1e6 if costs else None,
             "cells": self._cells(run, attempts),
+            "children": [child_to_dict(run, each) for each in self._store.runs.of_sweep(run.id)],
             "kept": None if left is None else left.to_dict(),
             "resumed": resumed(run, self.log_of(run.id, len(attempts)).read()),
         }
@@ -240,9 +248,41 @@ def run_to_dict(run: RunRecord, about: About | None = None) -> dict[str, JSON]:
         "created_ms": run.created_ms,
         "started_ms": run.started_ms,
         "ended_ms": run.ended_ms,
-        "retry_of": run.parent_run_id,
+        "retry_of": run.parent_run_id if run.sweep_index is None else None,
+        "sweep_count": run.sweep_count,
+        "sweep_index": run.sweep_index,
+        "result": dict(run.result) or None,
         "parent_run_id": run.parent_run_id,
         "cancel_requested": run.cancel_requested and run.state not in FINAL,
+    }
+
+
+def values_of(records: Iterable[Record]) -> dict[str, JSON]:
+    """Return the values that a notebook has displayed as results, RESULT_BYTES of them at most; the last of a name counts. Pure."""
+    found: dict[str, JSON] = {}
+    for record in records:
+        data = (record.get("output") or {}).get("data") if record["record"] == "output" else None
+        told = (data or {}).get(RESULT) or {}
+        scrap = (data or {}).get(SCRAP) or {}
+        if isinstance(scrap, dict) and isinstance(scrap.get("name"), str):
+            told = {scrap["name"]: scrap.get("data")}
+        if isinstance(told, dict):
+            more = {**found, **{str(name): value for name, value in told.items()}}
+            found = more if len(json.dumps(more)) <= RESULT_BYTES else found
+    return found
+
+
+def child_to_dict(parent: RunRecord, run: RunRecord) -> dict[str, JSON]:
+    """Return a run of a sweep as its table has it: with the parameters that it does not share with the others."""
+    shared = parent.params
+    own = {k: v for k, v in run.params.items() if k not in shared or shared[k] != v}
+    return {
+        "run": run.id,
+        "index": run.sweep_index,
+        "parameters": own,
+        "state": run.state,
+        "reason": run.reason or None,
+        "result": dict(run.result) or None,
     }
 
 

@@ -14,17 +14,21 @@ from jupyter_cloudml.jobs.circles import refuse_circle
 from jupyter_cloudml.jobs.definitions import definition, trigger_of
 from jupyter_cloudml.jobs.model import JOB, JobSpec
 from jupyter_cloudml.jobs.problems import Problems, refuse
+from jupyter_cloudml.jobs.sweeps import Sweep
 from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_applying import Applied, Author
 from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
 from jupyter_cloudml.store.jobs_results import Snapshot
+from jupyter_cloudml.store.jobs_sweeps import sets_of
 
 BY_TIME = ("at", "cron", "every")  # kinds of triggers
 BACKFILL_LATER = 10  # runs of a backfill let those pass that are due now
 
 
-Take = Callable[[JobSpec, Mapping[str, JSON], "bytes | None"], Snapshot]
+Take = Callable[
+    [JobSpec, Mapping[str, JSON], "bytes | None", Sequence[Mapping[str, JSON]]], Snapshot
+]
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,18 @@ class Jobs:
         return Preview(schedule.describe(trigger), tuple(times))
 
     def run(
-        self, name: str, params: Mapping[str, JSON] | None = None, *, token: str | None = None
+        self,
+        name: str,
+        params: Mapping[str, JSON] | None = None,
+        *,
+        token: str | None = None,
+        sweep: JSON = None,
     ) -> RunRecord:
-        """Run a job now; said twice with one token, it runs once. Raises NotFound, UsageError for parameters that cannot be."""
-        return self.run_job(self._store.jobs.get(name), params, token=token)
+        """Run a job now; said twice with one token, it runs once. `sweep` is in place of the definition's.
+
+        Raises NotFound, UsageError for parameters that cannot be.
+        """
+        return self.run_job(self._store.jobs.get(name), params, token=token, sweep=sweep)
 
     def run_job(
         self,
@@ -102,17 +114,21 @@ class Jobs:
         *,
         token: str | None = None,
         content: bytes | None = None,
+        sweep: JSON = None,
     ) -> RunRecord:
         """Run a job now, as this record defines it, or `content` in place of its notebook. Raises as `run`, and what taking its snapshot does."""
         given = dict(params or {})
         problems: Problems = []
         JOB.members["parameters"].kind.read(given, "parameters", problems)
+        if sweep is not None:
+            Sweep().read(sweep, "sweep", problems)
         refuse(problems, "the run cannot be made", "bad_parameters")
-        taken = (
-            self._take(JobSpec.from_dict(dict(job.spec)), given, content) if self._take else None
-        )
+        sets = sets_of(job.spec.get("sweep") if sweep is None else sweep)
+        spec = JobSpec.from_dict(dict(job.spec))
+        taken = self._take(spec, given, content, sets) if self._take else None
         snapshot_id = taken.id if taken else None
-        return self._submit(job, job.rev, given, token or secrets.token_hex(8), None, snapshot_id)
+        key = token or secrets.token_hex(8)
+        return self._submit(job, job.rev, given, key, None, snapshot_id, sweep=sets)
 
     def look(self, name: str) -> list[RunRecord]:
         """Have the triggers of a job that look at a Git ref or at S3 look now, and return the runs that they make; where there is nothing new,
@@ -138,7 +154,15 @@ class Jobs:
         kept = {name: old.changes[name] for name in ("machine",) if name in old.changes}
         made = {**kept, **changes}
         return self._submit(
-            job, old.job_rev, old.params, key, old.id, old.snapshot_id, made, old.cause
+            job,
+            old.job_rev,
+            old.params,
+            key,
+            old.id,
+            old.snapshot_id,
+            made,
+            old.cause,
+            [each.params for each in self._store.runs.of_sweep(old.id)],
         )
 
     def backfill(
@@ -203,6 +227,7 @@ class Jobs:
         snapshot_id: str | None,
         changes: Mapping[str, JSON] = {},
         cause: Mapping[str, JSON] = {},
+        sweep: Sequence[Mapping[str, JSON]] = (),
     ) -> RunRecord:
         now = self._clock.now_ms()
         priority = job.spec.get("priority")
@@ -220,8 +245,9 @@ class Jobs:
             snapshot_id=snapshot_id,
             changes=changes,
             cause=cause,
+            sweep=sweep,
         )
-        (run,), told = self._store.runs.submit([new], now)
+        (run, *_), told = self._store.runs.submit([new], now)
         self._tell(told)
         self._wake()
         return run

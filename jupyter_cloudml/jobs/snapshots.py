@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..clock import Clock, SystemClock
@@ -35,15 +35,23 @@ class Snapshots:
         self._clock = clock or SystemClock()
 
     def take(
-        self, spec: JobSpec, params: Mapping[str, JSON], content: bytes | None = None
+        self,
+        spec: JobSpec,
+        params: Mapping[str, JSON],
+        content: bytes | None = None,
+        sets: Sequence[Mapping[str, JSON]] = (),
     ) -> Snapshot:
-        """Keep what a run of this job would have now, or `content` as its notebook, and send its code. Raises NotFound for a notebook that is not there, UsageError for one
-        that cannot be run and for parameters that do not fit it, and what a sync raises.
+        """Keep what a run of this job would have now, or `content` as its notebook, and send its code; `sets` are the parameters of a sweep.
+
+        Raises NotFound for a notebook that is not there, UsageError for one that cannot be run and for parameters that do not fit it, and
+        what a sync raises.
         """
         path = Path(spec.notebook)
         data = read_notebook(path) if content is None else content
         notebook = parse(data, path.name)
-        check(find(notebook), {**spec.parameters, **params}, path.name)
+        declared = find(notebook)
+        for each in sets or ({},):
+            check(declared, {**spec.parameters, **params, **each}, path.name)
         without_outputs(notebook, path.name)
         code = self._code(path.parent, spec.machine)
         ref = self._keep(data)

@@ -47,7 +47,7 @@ class PageRepository:
         def work(connection: Connection) -> dict[str, list[Mark]]:
             found = {}
             for job_id in job_ids:  # each by its index: one query for all would sort all their runs
-                query = select(*columns).where(run.c.job_id == job_id)
+                query = select(*columns).where(run.c.job_id == job_id, run.c.sweep_index.is_(None))
                 rows = connection.execute(query.order_by(run.c.id.desc()).limit(count)).all()
                 found[job_id] = [Mark(*row) for row in reversed(rows)]
             return found

@@ -121,6 +121,24 @@ class ResultRepository:
 
         return self._database.write(work)
 
+    def give_snapshot(self, run_id: str, snapshot_id: str) -> None:
+        """Have a run that has no snapshot yet use this one."""
+        table = tables.run
+        without = update(table).where(table.c.id == run_id, table.c.snapshot_id.is_(None))
+        self._database.write(
+            lambda connection: connection.execute(without.values(snapshot_id=snapshot_id))
+        )
+
+    def record_values(self, run_id: str, fence: int, values: Mapping[str, JSON]) -> None:
+        """Keep the values that a notebook has told. Raises Conflict (code "stale") when the run has another owner by now."""
+
+        def work(connection: Connection) -> None:
+            _hold(connection, run_id, fence)
+            mine = update(tables.run).where(tables.run.c.id == run_id)
+            connection.execute(mine.values(result_json=json.dumps(values) if values else None))
+
+        self._database.write(work)
+
     def snapshot(self, snapshot_id: str) -> Snapshot:
         """Return a snapshot. Raises NotFound."""
         table = tables.snapshot

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, select
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.jobs_records import QUEUED, RunRecord
+from jupyter_cloudml.store.jobs_sweeps import AT_ONCE
 
 _PAGE = 100
 _PAGES = 20  # so many pages of runs that have to wait are looked at in one claim
@@ -86,6 +87,8 @@ class _Room:
     def take(self, run: RunRecord, overlap: str, spec: Mapping[str, JSON]) -> bool:
         """Take a place for a run where there is one."""
         most = spec.get("max_running") if overlap == "allow" else 1
+        if run.sweep_index is not None:
+            most = spec.get("max_running") or AT_ONCE
         pools = [f"machine:{machine_of(spec)}", *([run.pool] if run.pool is not None else [])]
         if isinstance(most, int) and self._jobs[run.job_id] >= most:
             self.full_jobs.add(run.job_id)

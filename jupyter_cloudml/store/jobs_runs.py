@@ -47,13 +47,15 @@ class RunRepository:
         before: str | None = None,
         limit: int = 50,
     ) -> list[RunRecord]:
-        """Return runs, newest first, those older than the run `before`."""
+        """Return runs, newest first, those older than the run `before`; the runs of a sweep only where it is `parent_run_id`."""
         table = tables.run
         query = select(table)
         if job_id is not None:
             query = query.where(table.c.job_id == job_id)
         if parent_run_id is not None:
             query = query.where(table.c.parent_run_id == parent_run_id)
+        else:
+            query = query.where(table.c.sweep_index.is_(None))
         if before is not None:
             query = query.where(table.c.id < before)
         found: list[RunRecord] = []
@@ -67,6 +69,17 @@ class RunRepository:
             return sorted(found, key=lambda run: run.id, reverse=True)[:limit]
 
         return self._database.read(work)
+
+    def of_sweep(self, run_id: str) -> list[RunRecord]:
+        """Return the runs of a sweep, in order; none where it is no sweep."""
+        table = tables.run
+        query = select(table).where(
+            table.c.parent_run_id == run_id, table.c.sweep_index.is_not(None)
+        )
+        rows = self._database.read(
+            lambda connection: connection.execute(query.order_by(table.c.sweep_index)).all()
+        )
+        return [RunRecord.of(row) for row in rows]
 
     def attempts(self, run_id: str) -> list[AttemptRecord]:
         """Return the attempts of a run, in order."""

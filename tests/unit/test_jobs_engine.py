@@ -10,7 +10,7 @@ from concurrent.futures import Executor as Pool
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from databases import empty, hurry
@@ -709,3 +709,112 @@ def test_a_crash_point_does_nothing_by_itself(
     monkeypatch.setenv(crash.VARIABLE, "elsewhere")
     for name in crash.POINTS:
         crash.point(name)
+
+
+class TestSweeps:
+    GRID: ClassVar[dict[str, Any]] = {"alpha": [1, 2, 3], "beta": ["x", "y"]}
+
+    def children(self, world: World, parent: RunRecord) -> list[RunRecord]:
+        return world.store.runs.of_sweep(parent.id)
+
+    def test_each_runs_with_its_parameters_so_many_at_a_time_and_the_sweep_follows(
+        self, world: World
+    ) -> None:
+        world.job(sweep=self.GRID, parameters={"gamma": 0}, overlap="skip")
+        world.job("then", {"after": "nightly"})
+        parent = world.jobs.run("nightly", {"delta": 9})
+        assert (parent.state, parent.sweep_count) == ("running", 6)
+        world.tick()
+        states = [run.state for run in self.children(world, parent)]
+        assert states == ["running"] * 4 + ["queued"] * 2, "4 at a time where nothing is said"
+        first = world.machines.started[0]
+        assert first.params == {"gamma": 0, "delta": 9, "alpha": 1, "beta": "x"}
+        assert [run.id for run in world.runs()] == [parent.id], "lists have the sweep alone"
+        for _ in range(2):
+            for run in self.children(world, parent):
+                if run.state == "running":
+                    world.machines.end(run)
+            assert world.states() == ["running"] and world.states("then") == []
+            world.tick(1)
+        assert world.states() == ["succeeded"]
+        assert len(world.states("then")) == 1, (
+            "once, after the sweep and not after each of its runs"
+        )
+        assert [order.params["alpha"] for order in world.machines.started[:6]] == [1, 1, 2, 2, 3, 3]
+
+    def test_a_sweep_of_which_some_failed_says_how_many_and_runs_again(self, world: World) -> None:
+        world.job(sweep=[{"alpha": 1}, {"alpha": 5, "beta": 2}], max_running=2)
+        parent = world.jobs.run("nightly")
+        world.tick()
+        one, two = self.children(world, parent)
+        world.machines.end(one)
+        world.machines.end(two, Exit("failed", message="ValueError: no"))
+        two_servers = world.server()
+        world.tick(1, world.one, two_servers)
+        (run,) = world.runs()
+        assert (run.state, run.reason) == ("failed", "of 2 runs: 1 failed, 1 succeeded")
+        again = world.jobs.rerun(run.id)
+        assert [each.params for each in self.children(world, again)] == [one.params, two.params]
+        single = world.jobs.rerun(two.id)
+        assert (single.sweep_count, single.sweep_index, single.params) == (None, None, two.params)
+
+    def test_a_sweep_that_is_cancelled_ends_all_its_runs(self, world: World) -> None:
+        world.job(sweep={"alpha": [1, 2, 3]}, max_running=1)
+        parent = world.jobs.run("nightly")
+        world.tick()
+        world.jobs.cancel(parent.id)
+        assert [run.state for run in self.children(world, parent)] == [
+            "running",
+            "cancelled",
+            "cancelled",
+        ]
+        assert world.states() == ["running"], "it is over when the last process is proven dead"
+        world.tick(1)
+        (name,) = world.machines.asked_to_end
+        world.machines.now[name] = Observation(Phase.ENDED, exit=Exit("cancelled"))
+        world.tick(1)
+        assert world.states() == ["cancelled"]
+        assert [e.state for e in world.store.events.since(0) if e.name == parent.id] == [
+            "running",
+            "running",
+            "cancelled",
+        ]
+        other = world.jobs.run("nightly")
+        world.jobs.delete("nightly")
+        assert {run.state for run in self.children(world, other)} == {"cancelled"}
+        assert world.store.runs.get(other.id).state == "cancelled"
+
+    def test_a_due_time_makes_one_sweep_and_the_next_one_waits_for_its_end(
+        self, world: World
+    ) -> None:
+        world.job("nightly", EVERY_MINUTE, sweep={"alpha": [1, 2]})
+        world.tick(60)
+        world.tick(60)
+        assert world.states() == ["running", "skipped"]
+        assert len(world.machines.started) == 2
+        dead, world.one = world.one, world.server()
+        world.store.servers.goodbye(dead.id)
+        world.tick(30)
+        for run in self.children(world, world.runs()[0]):
+            world.machines.end(run)
+        world.tick(10)
+        assert world.states()[0] == "succeeded", "another server has gone on with it"
+
+    def test_a_sweep_that_cannot_be_is_refused(self, world: World) -> None:
+        for sweep, said in (
+            ({"alpha": [1] * 1001}, "1,001 runs"),
+            ({f"p{n}": [1, 2] for n in range(10)}, "1,024 runs"),
+            ({"alpha": []}, "no list of values"),
+            ({"alpha": 3}, "no list of values"),
+            ({}, "has no run"),
+            ([{"alpha": 1}, 3], "no set of parameters"),
+            ({"not a name": [1]}, "cannot be 'not a name'"),
+            ("alpha", "is a text"),
+        ):
+            with pytest.raises(UsageError) as raised:
+                world.job(sweep=sweep)
+            assert said in str(raised.value.to_dict()), sweep
+        world.job()
+        with pytest.raises(UsageError, match="the run cannot be made"):
+            world.jobs.run("nightly", sweep={"alpha": []})
+        assert world.runs() == []

@@ -680,3 +680,20 @@ class TestKeeping:
         assert sum(done) + len(left) == 12
         store.keeping.delete_runs(ids, LATER)
         assert store.runs.page() == []
+
+
+def test_a_sweep_ends_once_when_its_last_runs_end_at_the_same_time(store: Store) -> None:
+    job = made(store, overlap="allow")
+    new = NewRun(job.id, job.rev, by_hand(job.id), "k", 0, sweep=[{"n": n} for n in range(4)])
+    (parent,), _ = store.runs.submit([new], 0)
+    claims, _ = store.claims.claim("a", 0, 1, 10, lambda run, n: {"name": f"{run.id}-{n}"})
+    assert len(claims) == 4 and {claim.run.parent_run_id for claim in claims} == {parent.id}
+
+    def end(claim: Claim) -> None:
+        store.claims.move([Move(claim.run, "succeeded", via=("provisioning", "running"))], 5)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(end, claims))
+    assert store.runs.get(parent.id).state == "succeeded"
+    told = [e.state for e in store.events.since(0) if e.name == parent.id]
+    assert told == ["running", "succeeded"]
