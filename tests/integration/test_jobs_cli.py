@@ -98,6 +98,33 @@ def test_a_notebook_runs_and_all_of_it_is_told(home: Home, tmp_path: Path) -> No
     assert home.run("job", "logs", again["run"]).stdout == "alpha is 0.1\n"
 
 
+def test_the_jobs_of_a_file_run_and_the_record_outlives_them(
+    home: Home,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    put(folder, "load.ipynb", "n = 1", "print('loaded', n)", tags=[["parameters"]])
+    put(folder, "report.ipynb", "print('reported')")
+    file = folder / "cloudml.yaml"
+    file.write_text(
+        "project: digits\njobs:\n"
+        "  - {name: report, notebook: report.ipynb, triggers: [{after: load}]}\n"
+        "  - {name: load, notebook: load.ipynb, parameters: {n: 7}}\n"
+    )
+    assert home.run("job", "diff", "-f", str(file), check=1).stdout.startswith("+ report")
+    home.run("job", "apply", "-f", str(file))
+    with Client() as client, client.jobs.serving():
+        run = client.jobs.wait(client.jobs.run("load").id)
+        (report,) = client.jobs.runs("report")  # made when the other ended
+        assert client.jobs.wait(report.id).state == "succeeded", report.reason
+    assert home.run("job", "logs", run.id).stdout == "loaded 7\n"
+    file.write_text("project: digits\njobs: []\n")
+    assert "- load" in home.run("job", "apply", "-f", str(file), "--prune").stdout
+    assert home.json("job", "list")["jobs"] == []
+    assert text_of(home.json("job", "show", report.id)["executed_notebook"]) == "reported\n"
+
+
 def test_a_cell_of_a_shell_runs_as_a_job_with_the_cells_that_it_needs(
     home: Home,  # noqa: F811
     tmp_path: Path,
