@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ RUN_MS = 90_000
 
 @pytest.fixture
 def name() -> str:
-    return f"report-{secrets.token_hex(3)}"
+    shots = os.environ.get("CLOUDML_SHOTS") == "1"
+    return "digits" if shots else f"report-{secrets.token_hex(3)}"
 
 
 def write(lab: Lab, name: str, cells: Sequence[str], *, tagged: int | None = None) -> Path:
@@ -163,6 +165,7 @@ def test_a_job_is_made_looked_at_changed_paused_and_deleted(
     trigger = form.get_by_role("group", name="Trigger 1")
     expect(trigger).to_contain_text("Next:")
     form.get_by_text("More", exact=True).click()
+    form.get_by_label("Keep the kernel of a failed run").fill("5m")
     form.get_by_label("Runs at once").fill("2")
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         view.theme(theme)
@@ -182,9 +185,23 @@ def test_a_job_is_made_looked_at_changed_paused_and_deleted(
     expect(page(view)).to_contain_text("ValueError")
     assert view.axe(FRONT) == []
     failed = panel.get_by_role("group", name="Failed today")
-    expect(failed.get_by_role("button", name=f"Show the run of {name}, failed")).to_be_visible()
+    expect(
+        failed.get_by_role("button", name=f"Show the run of {name}, failed").first
+    ).to_be_visible()
     expect(panel.get_by_role("group", name="Next")).to_contain_text(name)
     assert view.axe("#jp-cloudml-panel") == []
+
+    # Its kernel was kept: the cell that failed runs again in it, and those before do not.
+    first = word(view).element_handle()
+    page(view).get_by_role("button", name="Go on at cell 3").click()
+    expect(page(view)).to_contain_text("It went on at cell 3 of another run.", timeout=RUN_MS)
+    assert first is not None and not first.is_visible()
+    expect(word(view)).to_have_text("failed", timeout=RUN_MS)
+    expect(cell(view, 1)).to_contain_text("not run again")
+    left = page(view).get_by_role("group", name="The kernel that is left")
+    assert view.axe(FRONT) == []
+    left.get_by_role("button", name="End the kernel").click()
+    expect(left).to_have_count(0)
 
     view.command("cloudml:show-job", {"name": name})
     job = page(view)

@@ -10,6 +10,7 @@ import {
   IParameter,
   IPreview,
   IRecords,
+  IRetry,
   IRun,
   IRunDetail,
   IRunRequest,
@@ -104,8 +105,19 @@ export class JobsClient {
     return this._client.get(runPath(id));
   }
 
-  act(id: string, verb: 'cancel' | 'retry'): Promise<IRun> {
-    return this._client.ask(`${runPath(id)}/${verb}`, {});
+  /** Have a run end; it has when its state says so. */
+  cancel(id: string): Promise<IRun> {
+    return this._client.ask(`${runPath(id)}/cancel`, {});
+  }
+
+  /** Run again what a run that is over ran; `how` says from where it runs, and why. */
+  retry(id: string, how: IRetry = {}): Promise<IRun & { readonly how: string }> {
+    return this._client.ask(`${runPath(id)}/retry`, how);
+  }
+
+  /** End the kernel that a failed run has left. */
+  async release(id: string): Promise<void> {
+    await this._client.ask(`${runPath(id)}/release`, {});
   }
 
   records(id: string, attempt: number, since: number): Promise<IRecords> {

@@ -10,7 +10,7 @@ const TEXT = 100_000;
 const HELD = 64_000_000;
 const ONE = 16_000_000;
 
-export type CellStatus = 'text' | 'waiting' | 'running' | 'ok' | 'error' | 'lost';
+export type CellStatus = 'text' | 'waiting' | 'running' | 'ok' | 'reused' | 'error' | 'lost';
 
 /** One output, at its place among all of its cell. */
 interface IPlaced {
@@ -46,7 +46,9 @@ class Cell {
   constructor(
     readonly index: number,
     readonly type: string,
-    readonly source: string
+    readonly source: string,
+    /** What an earlier run has left, of a cell that is not run again. */
+    readonly given: ReadonlyArray<IOutput>
   ) {
     this.status = type === 'code' ? 'waiting' : 'text';
   }
@@ -56,8 +58,13 @@ class Cell {
 export class RunCells {
   constructor(notebook: IContent) {
     this._cells = notebook.cells.map(
-      ({ cell_type, source }, index) =>
-        new Cell(index, cell_type, typeof source === 'string' ? source : source.join(''))
+      ({ cell_type, source, outputs }, index) =>
+        new Cell(
+          index,
+          cell_type,
+          typeof source === 'string' ? source : source.join(''),
+          outputs ?? []
+        )
     );
   }
 
@@ -127,6 +134,13 @@ export class RunCells {
   }
 
   private _begunOrDone(cell: Cell, record: IRecord): void {
+    if (record.status === 'reused') {
+      if (cell.status !== 'reused') {
+        cell.status = 'reused';
+        cell.given.forEach(output => this._add(cell, output));
+      }
+      return;
+    }
     if (record.state === 'started') {
       this._clear(cell);
       cell.status = 'running';

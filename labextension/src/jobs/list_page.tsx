@@ -157,7 +157,6 @@ function Row(props: {
         >
           {job.name}
         </button>
-        {job.paused && <span className="jp-cloudml-tag">{trans.__('paused')}</span>}
         <span className="jp-cloudml-spring" />
         <ActButtons acts={actsOf(job, page, onGone)} />
       </div>

@@ -35,6 +35,7 @@ const LOOKS: Readonly<Record<RunState | CellStatus, Look>> = {
   lost: { icon: reconnectingIcon, tone: 'warn' },
   succeeded: DONE,
   ok: DONE,
+  reused: { icon: skippedIcon, tone: 'off' },
   failed: FAILED,
   error: FAILED,
   timed_out: { icon: troubleIcon, tone: 'bad' },

@@ -63,7 +63,7 @@ export class RunModel implements IDisposable {
 
   /** Have the run end; its state says when it has. */
   async cancel(): Promise<void> {
-    await this.jobs.client.act(this.id, 'cancel');
+    await this.jobs.client.cancel(this.id);
     await this.refresh();
   }
 

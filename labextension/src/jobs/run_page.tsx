@@ -5,13 +5,12 @@ import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
 import { Refusal } from '../add/parts';
-import { showFailure } from '../commands';
 import { CommandIDs, ICloudML } from '../tokens';
 import { Cells, PAGE } from './cells';
-import { download } from './files';
 import { Mark } from './marks';
 import { JobsModel } from './model';
 import { RunModel } from './run_model';
+import { Acts, Left } from './run_acts';
 import { Attempts, Fold, Log, Provenance, parametersText } from './run_parts';
 import { Timeline } from './timeline';
 import { IRunDetail } from './types';
@@ -73,7 +72,7 @@ export class RunPage extends ReactWidget {
   private readonly _run: RunModel;
 }
 
-interface IPartProps {
+export interface IPartProps {
   readonly page: IRunPageProps;
   readonly model: RunModel;
 }
@@ -214,56 +213,20 @@ function Head(
           {run.reason}
         </p>
       )}
+      {run.resumed && (
+        <p className="jp-cloudml-hint">
+          {run.resumed.why ?? trans.__('It went on at cell %1 of another run.', run.resumed.at + 1)}{' '}
+          <button
+            type="button"
+            className="jp-cloudml-link"
+            onClick={() => void commands.execute(CommandIDs.showRun, { id: run.resumed?.of ?? '' })}
+          >
+            {trans.__('the run before')}
+          </button>
+        </p>
+      )}
       <Acts {...props} />
-    </div>
-  );
-}
-
-function Acts({ page, model, run }: IPartProps & { readonly run: IRunDetail }): JSX.Element {
-  const { commands, jobs, trans } = page;
-  const [busy, setBusy] = React.useState(false);
-  const act = (work: () => Promise<unknown>) => () => {
-    setBusy(true);
-    void work()
-      .catch(showFailure)
-      .finally(() => setBusy(false));
-  };
-  const retry = async () => {
-    const made = await jobs.client.act(run.id, 'retry');
-    await commands.execute(CommandIDs.showRun, { id: made.id });
-  };
-  const keep = async () => {
-    const name = fileName(run.provenance.notebook).replace(/\.ipynb$/, '') || run.job;
-    download(await jobs.client.file(run.id, 'notebook'), `${name}-${run.id}.ipynb`);
-  };
-  const html = async () => {
-    page.showHtml(await (await jobs.client.file(run.id, 'html')).text(), run);
-  };
-  const over = isOver(run.state);
-  const made = run.attempts.length > 0;
-  const button = (text: string, title: string, work: () => Promise<unknown>, accept = false) => (
-    <button
-      type="button"
-      className={`jp-mod-styled${accept ? ' jp-mod-accept' : ''}`}
-      title={title}
-      disabled={busy}
-      onClick={act(work)}
-    >
-      {text}
-    </button>
-  );
-  return (
-    <div className="jp-cloudml-buttons">
-      {over
-        ? button(trans.__('Run again'), trans.__('Run the same again, as a whole'), retry, true)
-        : button(
-            trans.__('Cancel'),
-            trans.__('End the run; it has ended when its process is confirmed dead'),
-            () => model.cancel()
-          )}
-      {made &&
-        button(trans.__('Download notebook'), trans.__('The notebook with its outputs'), keep)}
-      {made && button(trans.__('Open as page'), trans.__('HTML, in which no script runs'), html)}
+      {run.kept && <Left {...props} kept={run.kept} />}
     </div>
   );
 }

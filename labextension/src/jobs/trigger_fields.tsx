@@ -12,7 +12,8 @@ import { IPreview, Trigger, TriggerKind } from './types';
 
 /** What is typed settles for so many ms before the server is asked what it means. */
 const SETTLE = 250;
-const KINDS: ReadonlyArray<TriggerKind> = ['cron', 'every', 'at', 'after'];
+/** In the order in which they tell what a trigger is: `every` may stand beside the first two. */
+const KINDS: ReadonlyArray<TriggerKind> = ['git', 's3', 'webhook', 'cron', 'every', 'at', 'after'];
 
 interface IContext {
   readonly edit: EditModel;
@@ -22,8 +23,12 @@ interface IContext {
 /** What a new trigger of a kind begins with. */
 function fresh(kind: TriggerKind): JSONObject {
   const tz = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
-  const texts: Record<TriggerKind, string> = { cron: '0 2 * * *', every: '1h', at: '', after: '' };
-  return { [kind]: texts[kind], ...(kind === 'cron' || kind === 'at' ? { tz } : {}) };
+  const texts: Partial<Record<TriggerKind, JSONValue>> = {
+    cron: '0 2 * * *',
+    every: '1h',
+    webhook: true
+  };
+  return { [kind]: texts[kind] ?? '', ...(kind === 'cron' || kind === 'at' ? { tz } : {}) };
 }
 
 /** Which of the kinds that this page knows; null for another. */
@@ -78,6 +83,9 @@ export function TriggersField(
 
 function kindTitles(trans: TranslationBundle): Record<TriggerKind, string> {
   return {
+    git: trans.__('at new commits'),
+    s3: trans.__('at new objects'),
+    webhook: trans.__('when called'),
     cron: trans.__('at times (cron)'),
     every: trans.__('every so often'),
     at: trans.__('once'),
@@ -132,18 +140,28 @@ function TriggerRow(props: IRowProps): JSX.Element {
 function TriggerInputs(props: IRowProps & { readonly kind: TriggerKind }): JSX.Element {
   const { kind, trigger, onChange, number, trans } = props;
   const labels: Record<TriggerKind, string> = {
+    git: trans.__('Repository of trigger %1', number),
+    s3: trans.__('Prefix of trigger %1', number),
+    webhook: '',
     cron: trans.__('Cron expression of trigger %1', number),
     every: trans.__('Interval of trigger %1', number),
     at: trans.__('Date and time of trigger %1', number),
     after: trans.__('Job that trigger %1 follows', number)
   };
   const examples: Record<TriggerKind, string> = {
+    git: 'https://example.org/team/code.git',
+    s3: 's3://bucket/prefix',
+    webhook: '',
     cron: '30 2 * * 1-5',
     every: '15m',
     at: '2026-12-01T09:00',
     after: 'nightly-report'
   };
-  const set = (name: string, value: string) => onChange({ ...trigger, [name]: value });
+  const set = (name: string, value: string) => {
+    const { [name]: _, ...rest } = trigger;
+    // What is left empty beside the kind itself is as if it were not there.
+    onChange(value || name === kind ? { ...trigger, [name]: value } : rest);
+  };
   const input = (name: string, label: string, example: string, type = 'text') => (
     <input
       className="jp-mod-styled"
@@ -159,12 +177,21 @@ function TriggerInputs(props: IRowProps & { readonly kind: TriggerKind }): JSX.E
   return (
     <>
       <span className="jp-cloudml-trigger-kind">{kindTitles(trans)[kind]}</span>
-      {input(
-        kind,
-        labels[kind],
-        examples[kind],
-        kind === 'at' && isLocal ? 'datetime-local' : 'text'
+      {kind === 'webhook' ? (
+        <span className="jp-cloudml-detail jp-cloudml-spring">
+          {trans.__('“jupyter cloudml job hook NAME” shows its address and a token.')}
+        </span>
+      ) : (
+        input(
+          kind,
+          labels[kind],
+          examples[kind],
+          kind === 'at' && isLocal ? 'datetime-local' : 'text'
+        )
       )}
+      {kind === 'git' && input('ref', trans.__('Branch or tag of trigger %1', number), 'main')}
+      {(kind === 'git' || kind === 's3') &&
+        input('every', trans.__('How often trigger %1 looks', number), '5m')}
       {(kind === 'cron' || kind === 'at') && (
         <>{input('tz', trans.__('Time zone of trigger %1', number), 'UTC')}</>
       )}

@@ -73,6 +73,14 @@ export interface IRunDetail extends Omit<IRun, 'attempts'> {
   readonly attempts: ReadonlyArray<IAttempt>;
   readonly provenance: IProvenance;
   readonly cost: number | null;
+  /** The kernel that a failed run has left, to look into and to go on in. */
+  readonly kept?: { readonly until_ms: number; readonly cell: number | null } | null;
+  /** From which cell of which run it has gone on, or why it has not. */
+  readonly resumed?: {
+    readonly of: string;
+    readonly at: number;
+    readonly why: string | null;
+  } | null;
 }
 
 /** One thing that a run said; `record` names its kind. */
@@ -104,6 +112,7 @@ export interface IFileCell {
   readonly cell_type: string;
   readonly source: string | ReadonlyArray<string>;
   readonly metadata?: JSONObject;
+  readonly outputs?: ReadonlyArray<IOutput>;
 }
 
 /** A notebook as its file is; more than this is passed on as it came. */
@@ -111,7 +120,7 @@ export interface IContent {
   readonly cells: ReadonlyArray<IFileCell>;
 }
 
-export type TriggerKind = 'cron' | 'every' | 'at' | 'after';
+export type TriggerKind = 'git' | 's3' | 'webhook' | 'cron' | 'every' | 'at' | 'after';
 
 /** What makes a job run; kinds that this page does not know are kept as they are. */
 export type Trigger = Readonly<Record<string, JSONValue>>;
@@ -189,6 +198,12 @@ export interface ISelection {
   readonly needed: ReadonlyArray<{ readonly index: number; readonly names: ReadonlyArray<string> }>;
   /** Selected cells whose names are not known. */
   readonly unread: ReadonlyArray<number>;
+}
+
+/** How a run is to be run again: on another machine, or from its failed cell on. */
+export interface IRetry {
+  readonly machine?: string;
+  readonly from_failed?: boolean;
 }
 
 /** What is wrong with one field of a definition. */

@@ -43,6 +43,7 @@ export function cellWord(trans: TranslationBundle, status: CellStatus): string {
     waiting: trans.__('not run yet'),
     running: trans.__('running'),
     ok: trans.__('done'),
+    reused: trans.__('not run again'),
     error: trans.__('failed'),
     lost: trans.__('did not end')
   };
