@@ -16,10 +16,8 @@ POINTS = (
     "ended",
     "finished",
     "taken_over",
-    "keeping",
-    "looking",
-    "looked",
-)
+)  # in the life of a run
+BESIDE = ("keeping", "looking", "looked")  # where old runs are deleted, and watched places looked at
 
 
 def point(name: str) -> None:
