@@ -19,7 +19,7 @@ from jupyter_cloudml.jobs.lists import job_to_dict
 from jupyter_cloudml.jobs.parameters import find, from_text
 from jupyter_cloudml.jobs.records import Record
 from jupyter_cloudml.jobs.results import run_to_dict
-from jupyter_cloudml.jobs.retention import Cleaned, Keeper
+from jupyter_cloudml.jobs.retention import Cleaned
 from jupyter_cloudml.jobs.scheduler import Scheduler
 from jupyter_cloudml.jobs.snapshots import SendCode
 from jupyter_cloudml.machines.service import Machines
@@ -79,8 +79,7 @@ class JobVerbs:
 
     def prune(self, *, dry_run: bool = False) -> Cleaned | None:
         """Delete the runs that their jobs keep no more; None where another process is at it. Raises StoreError."""
-        keeper = Keeper(self._store, self._home)
-        return keeper.look() if dry_run else keeper.clean()
+        return self._desk.keeper.look() if dry_run else self._desk.keeper.clean()
 
     def backfill(self, name: str, from_ms: int, until_ms: int) -> Runs:
         """Make the runs of all due times of a range, both ends included, once each. Raises NotFound, UsageError."""

@@ -21,6 +21,7 @@ from .lists import Lists
 from .notebook import Notebook, parse
 from .parameters import find, language_of
 from .results import Results
+from .retention import Keeper
 from .scheduler import runs_folder
 from .service import Jobs
 from .snapshots import SendCode, Snapshots, read_notebook
@@ -54,6 +55,7 @@ class Desk:
         )
         self.results = Results(store, runs_folder(home))
         self.lists = Lists(store)
+        self.keeper = Keeper(store, home, clock)
         self.hooks = Hooks(store, self.notebook, clock=clock, on_event=on_event, wake=wake)
 
     def create(self, definition: Mapping[str, JSON], folder: Path | None = None) -> JobRecord:

@@ -111,6 +111,7 @@ class Core:
         self.jobs = JobCalls(
             self._store,
             desk,
+            self.operations,
             self._see_to_runs,
             self._follower.watch,
             self._machines.link,

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from jupyter_cloudml.clock import Clock
-from jupyter_cloudml.errors import JSON, NotFound
+from jupyter_cloudml.errors import JSON, Busy, NotFound
 from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.model import schema
 from jupyter_cloudml.jobs.notebook import parse
 from jupyter_cloudml.jobs.selection import select
 from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.link.link import Link
+from jupyter_cloudml.machines.operations import Operation, Operations
 from jupyter_cloudml.store import Store
 from jupyter_cloudml_server.calls import CallPool
 
@@ -34,6 +35,7 @@ class JobCalls:
         self,
         store: Store,
         desk: Desk,
+        operations: Operations,
         asked: Callable[[], None],
         watch: Callable[[str, Path, int], None],
         link_of: Callable[[str], Link],
@@ -42,6 +44,7 @@ class JobCalls:
         local: CallPool,
         remote: CallPool,
     ) -> None:
+        self._operations = operations
         self._store, self._desk, self._asked, self._clock = store, desk, asked, clock
         self._local, self._remote, self._watch = local, remote, watch
         self._lists, self._link_of = desk.lists, link_of
@@ -68,7 +71,12 @@ class JobCalls:
 
     async def delete(self, name: str) -> None:
         """Take a job out; its runs end. Raises NotFound."""
-        await self._local.run(self._desk.jobs.delete, name)
+
+        def work() -> None:
+            self._desk.jobs.delete(name)
+            self._asked()
+
+        await self._local.run(work)
 
     async def pause(self, name: str, paused: bool) -> Json:
         """Have due times skipped, or not any more. Raises NotFound."""
@@ -182,6 +190,18 @@ class JobCalls:
             return self._lists.runs_told([run])[0]
 
         return await self._remote.run(work)
+
+    def prune(self, *, dry_run: bool) -> Operation:
+        """Begin to delete the runs that their jobs keep no more, or to look which these are."""
+
+        def work(operation: Operation) -> JSON:
+            keeper = self._desk.keeper
+            done = keeper.look() if dry_run else keeper.clean(operation.cancelled.is_set)
+            if done is None:
+                raise Busy("A scheduler is at it just now.", hint="Try again later.")
+            return done.to_dict()
+
+        return self._operations.start("prune", "", work)
 
     async def look(self, run_id: str) -> Json:
         """Return all that is known of a run. Raises NotFound."""

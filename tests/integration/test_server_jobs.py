@@ -190,6 +190,19 @@ def test_selected_cells_become_a_notebook_with_what_they_need(site: Site) -> Non
     assert (wrong.status, wrong.code) == (400, "bad_notebook")
 
 
+def test_runs_that_a_job_keeps_no_more_are_looked_for_and_deleted(site: Site, name: str) -> None:
+    server = site.server
+    site.put(name, "1")
+    definition = {"name": name, "notebook": f"{name}.ipynb", "keep_runs": 1}
+    made(server.api("POST", "jobs", {"definition": definition}))
+    asked = [
+        server.operation(server.api("POST", "runs/prune", {"dry_run": dry}))
+        for dry in (True, False)
+    ]
+    assert [each["state"] for each in asked] == ["done", "done"], asked
+    assert asked[0]["result"]["runs"].get(name, 0) == 0, "runs of the last two hours stay"
+
+
 def test_a_webhook_runs_its_job_and_opens_nothing_else(site: Site, name: str) -> None:
     server = site.server
     site.put(name, "alpha: int = 1", "print('alpha is', alpha)", tags=[["parameters"]])

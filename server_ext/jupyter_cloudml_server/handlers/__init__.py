@@ -73,6 +73,7 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (rf"/hooks/{_ONE}", hooks.HookHandler),
     (r"/runs", runs.RunsHandler),
     (r"/runs/summary", runs.SummaryHandler),
+    (r"/runs/prune", runs.PruneHandler),
     (rf"/runs/{_ONE}", runs.RunHandler),
     (rf"/runs/{_ONE}/(cancel|retry|release)", runs.RunActionHandler),
     (rf"/runs/{_ONE}/records", runs.RecordsHandler),

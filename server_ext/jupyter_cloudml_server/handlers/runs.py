@@ -61,6 +61,16 @@ class SummaryHandler(JobHandlerBase):
         self.answer(await self.core.jobs.summary(None if since == MAX_SEQUENCE else since))
 
 
+class PruneHandler(JobHandlerBase):
+    """``runs/prune``"""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Begin to delete the runs that are kept no more."""
+        self.accept(self.core.jobs.prune(dry_run=self.body("PruneRuns").get("dry_run") is True))
+
+
 class RunHandler(JobHandlerBase):
     """``runs/{id}``"""
 
