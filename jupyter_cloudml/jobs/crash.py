@@ -17,7 +17,11 @@ POINTS = (
     "finished",
     "taken_over",
 )  # in the life of a run
-BESIDE = ("keeping", "looking", "looked")  # where old runs are deleted, and watched places looked at
+BESIDE = (
+    "keeping",
+    "looking",
+    "looked",
+)  # where old runs are deleted, and watched places looked at
 
 
 def point(name: str) -> None:
