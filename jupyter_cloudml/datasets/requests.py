@@ -70,7 +70,7 @@ def check_allowed(request: Request, allowed: Sequence[str]) -> None:
 def answer(done: Done, name: str | None) -> dict[str, Any]:
     """Return what the kernel is told of a sync; bounded."""
     told = done.to_dict()
-    names = ("source", "folder", "files", "same", "cached", "bytes", "deleted", "seconds")
+    names = ("source", "folder", "files", "same", "cached", "bytes", "deleted", "seconds", "state")
     failed = [{"name": one[:MAX_NAME], "why": why[:MAX_NAME]} for one, _, why in done.failed]
     return {
         **{each: told[each] for each in (*names, "total_files", "total_bytes", "failed_count")},

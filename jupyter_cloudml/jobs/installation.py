@@ -24,6 +24,7 @@ MODULES = (
     "records",
     "limits",
     "memory",
+    "provenance",
     "kernel",
     "execution",
     "ends",

@@ -18,6 +18,7 @@ from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
 from ..store.jobs_results import Artifact, CellResult
 from .executor import Order
 from .kept import KeptKernels, resumed
+from .lineage import Had, completed, had
 from .notebook import Notebook, executed, html
 from .records import Record
 from .run_log import RunLog
@@ -54,6 +55,21 @@ class Results:
             self._store.results.record_values(order.run_id, order.fence, values)
         self._notebook(order.run_id, order.attempt, order.fence)
         self.kernels.note(order.run_id, order.attempt, order.name, order.machine, records)
+        self._keep_lineage(order, had(records))
+
+    def _keep_lineage(self, order: Order, told: Had | None) -> None:
+        """Note which packages and data a run had, also in its snapshot."""
+        if told is None:
+            return
+        place = self._folder / order.run_id / f"{order.attempt}.had.json"
+        try:
+            write(place, json.dumps(told.to_dict()).encode())
+        except OSError as exc:
+            raise unusable(place.parent, exc) from exc
+        snapshot_id = self._store.runs.get(order.run_id).snapshot_id
+        if snapshot_id is not None:
+            taken = completed(self._store.results.snapshot(snapshot_id), told)
+            self._store.results.keep_snapshot(order.run_id, taken, 0)
 
     def sent(self, run_id: str, attempt: int) -> Notebook | None:
         """Return the notebook that an attempt was given; None where it was given none, or by a server with another folder."""
@@ -185,6 +201,8 @@ class Results:
         spec = self._store.jobs.revision(run.job_id, run.job_rev)
         told = self._read(run.id, f"{len(attempts)}.work.json") if attempts else None
         found: dict[str, Any] = {} if told is None else json.loads(told)
+        noted = self._read(run.id, f"{len(attempts)}.had.json") if attempts else None
+        lineage: dict[str, Any] = {} if noted is None else json.loads(noted)
         taken = None if run.snapshot_id is None else self._store.results.snapshot(run.snapshot_id)
         return {
             "job": spec.get("name"),
@@ -199,6 +217,8 @@ class Results:
             "params": found.get("params") or run.params,
             "trigger": dict(run.cause) or None,
             "secrets": found.get("secrets") or [],
+            "packages": lineage.get("environment"),
+            "data": lineage.get("data") or [],
         }
 
 

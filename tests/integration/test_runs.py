@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +347,8 @@ def test_the_kernel_of_a_failed_run_can_be_looked_at_and_gone_on_in(
     records = list(executor.log_of("r1", 1).read())
     kept = records[-1]
     assert (kept["record"], kept["cell"]) == ("kept", 1) and records[-2]["state"] == "failed"
+    packages = records[-3]["environment"]["packages"]
+    assert f"nbclient=={version('nbclient')}" in packages and records[-3]["data"] == []
     client = BlockingKernelClient(connection_file=kept["connection_file"])
     client.load_connection_file()
     client.start_channels()

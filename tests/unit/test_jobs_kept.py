@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
+from jupyter_cloudml.agent import notebook
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs.compose import kept_for, resume_of
 from jupyter_cloudml.jobs.kept import KeptKernels, resumed
+from jupyter_cloudml.jobs.lineage import completed, had
 from jupyter_cloudml.jobs.model import JobSpec
+from jupyter_cloudml.jobs.runner import provenance
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import MachineRecord, Store
 from jupyter_cloudml.store.jobs_claims import Move
 from jupyter_cloudml.store.jobs_records import RunRecord
+from jupyter_cloudml.store.jobs_results import Snapshot
 
 
 class Standing:
@@ -91,6 +95,58 @@ def test_what_became_of_a_run_that_was_to_go_on_is_told(store: Store) -> None:
     assert resumed(wanted, []) == {"of": "run-x-1", "at": 2, "why": None}
     whole = resumed(wanted, [{"record": "begun", "resumed_at": None}])
     assert whole is not None and whole["at"] == 0 and "gone" in str(whole["why"])
+
+
+def test_a_snapshot_has_the_packages_and_the_data_that_its_run_told_of() -> None:
+    taken = Snapshot("s", "d", "sha256:n", {"tree": "t"}, None, {})
+    assert had([{"record": "begun"}]) is None
+    data = [{"source": "s3://b/p", "folder": "/d", "state": "v1", "total_files": 2}]
+    environment = {"key": "0" * 16, "packages_sha256": "e" * 64, "packages": ["numpy==2.1"]}
+    told = had([{"record": "had", "environment": environment, "data": data}])
+    assert told is not None and told.to_dict() == {"environment": environment, "data": data}
+    made = completed(taken, told)
+    assert made.env_lock_ref == f"env:{'0' * 16}:sha256:{'e' * 64}"
+    assert made.data_versions == {"s3://b/p": "v1"} and made.notebook_ref == taken.notebook_ref
+    changed = had(
+        [{"record": "had", "environment": environment, "data": [{**data[0], "state": "v2"}]}]
+    )
+    assert changed is not None and completed(taken, changed).sha256 != made.sha256
+    assert completed(made, told).sha256 == made.sha256
+
+
+def test_a_runner_tells_what_is_beside_a_python_and_which_data_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    prefix = tmp_path / ("a" * 16)
+    site = prefix / "lib" / "python3.12" / "site-packages"
+    site.mkdir(parents=True)
+    (prefix / "bin").mkdir()
+    python = prefix / "bin" / "python"
+    python.touch(0o755)
+    (prefix / "lock.txt").write_text("numpy==2.1\n")
+    for name in ("Num_Py-2.1.dist-info", "numpy", "ipykernel-7.4.0.dist-info", "odd.dist-info"):
+        (site / name).mkdir()
+    told = provenance.environment([str(python), "-m", "ipykernel_launcher"])
+    assert told is not None and told["packages"] == ["ipykernel==7.4.0", "num-py==2.1"]
+    assert (told["key"], len(told["lock_sha256"])) == ("a" * 16, 64)
+    assert provenance.environment(["/nowhere/ir"]) is None and provenance.environment([]) is None
+    assert provenance.data(str(tmp_path)) == []
+    lines = ['{"folder": "/d", "state": "1"}', "no json", "[]", '{"folder": "/d", "state": "2"}']
+    (tmp_path / provenance.DATA).write_text("\n".join(lines))
+    assert provenance.data(str(tmp_path)) == [{"folder": "/d", "state": "2"}]
+
+
+def test_what_a_notebook_is_given_of_data_is_noted_for_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = {"source": "s3://b/p", "folder": "/d", "state": "v1", "total_files": 2, "total_bytes": 9}
+    notebook._note({**done, "seconds": 1.0})
+    assert provenance.data(str(tmp_path)) == []
+    monkeypatch.setenv("CLOUDML_RUN_DATA", str(tmp_path / provenance.DATA))
+    notebook._note({**done, "seconds": 1.0})
+    assert provenance.data(str(tmp_path)) == [done]
+    monkeypatch.setenv("CLOUDML_RUN_DATA", str(tmp_path / "none" / provenance.DATA))
+    notebook._note(done)  # no room for the note: the notebook goes on
 
 
 def test_only_the_last_attempt_leaves_its_kernel() -> None:

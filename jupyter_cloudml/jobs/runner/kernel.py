@@ -17,10 +17,12 @@ import threading
 from typing import Any
 
 from .memory import memory_limit, oom_kills, was_for_memory
+from .provenance import DATA
 
 JSON = dict[str, Any]
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+NOTES = "CLOUDML_RUN_DATA"  # where the kernel's `dataset(…)` notes which data it had
 LOG_LIMIT = 64 << 10  # bytes of what the kernel wrote to its own streams that are told when it dies
 
 
@@ -83,6 +85,7 @@ class KernelProcess:
         self.connection = self._connection()
         self.file = os.path.join(self.folder, "connection.json")
         self.log = os.path.join(self.folder, "log")
+        self.notes = os.path.join(self.folder, DATA)
         self.code: int | None = None
         self.peak_bytes = 0
         self._ended: asyncio.Event | None = None
@@ -122,7 +125,7 @@ class KernelProcess:
         with open(os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "wb") as log:
             self._child = subprocess.Popen(
                 argv,
-                env={**os.environ, **self.spec.get("env", {}), **env},
+                env={**os.environ, **self.spec.get("env", {}), **env, NOTES: self.notes},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

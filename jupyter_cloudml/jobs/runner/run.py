@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .ends import Stop, ended, failed
 from .kernel import KernelProcess
 from .limits import Limits
+from .provenance import data, environment
 from .records import Records, now_ms
 from .spec import JSON, env_of, folder
 from .starting import start_kernel
@@ -192,6 +193,8 @@ class Run:
             end = self._end(Stop("failed", "runner_error", f"{type(exc).__name__}: {exc}"))
         for timer in self._timers:
             timer.cancel()
+        had = environment(list(self.kernel.spec["argv"]))
+        self.records.say("had", environment=had, data=data(self.kernel.folder))
         self.records.say("ended", **end, at_ms=now_ms())
         self.records.flush()
         if self.client is not None:
