@@ -21,7 +21,9 @@ BESIDE = (
     "keeping",
     "looking",
     "looked",
-)  # where old runs are deleted, and watched places looked at
+    "telling",
+    "told",
+)  # old runs are deleted, watched places looked at, people told
 
 
 def point(name: str) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 
 from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.jobs.fields import Anything, Choice, Number, Text
+from jupyter_cloudml.jobs.notify import NOTIFY, Notify
 from jupyter_cloudml.jobs.problems import Problem, Problems, refuse
 from jupyter_cloudml.jobs.retries import RETRY, RetryPolicy
 from jupyter_cloudml.jobs.shapes import ListOf, MapOf, Member, Record, plain
@@ -46,6 +47,7 @@ class JobSpec:
     keep_runs: int = KEEP_RUNS
     keep_days: int | None = None
     sweep: Mapping[str, JSON] | list[JSON] | None = None
+    notify: tuple[Notify, ...] = ()
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it as JSON, without what is left at its default."""
@@ -150,6 +152,7 @@ JOB = Record(
         "keep_days": Member(
             Number(1, 36_500), "so many days a run is kept; the last success stays", None, True
         ),
+        "notify": Member(ListOf(NOTIFY, 20), "who is told of the ends of its runs", []),
         "sweep": Member(
             Sweep(),
             "runs it once with each of these parameters: lists of values, each with each, or a list of sets",

@@ -13,6 +13,7 @@ from ..errors import JSON, NotFound, UsageError
 from ..paths import unusable
 from ..store import Store
 from ..store.jobs_making import SWEEP
+from ..store.jobs_notices import NoticeRecord
 from ..store.jobs_pages import About
 from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
 from ..store.jobs_results import Artifact, CellResult
@@ -170,6 +171,7 @@ class Results:
             "provenance": self._provenance(run, attempts),
             "cost": sum(costs) / 1e6 if costs else None,
             "cells": self._cells(run, attempts),
+            "notices": [_notice(each) for each in self._store.notices.of(run.id)],
             "children": [child_to_dict(run, each) for each in self._store.runs.of_sweep(run.id)],
             "kept": None if left is None else left.to_dict(),
             "resumed": resumed(run, self.log_of(run.id, len(attempts)).read()),
@@ -274,6 +276,17 @@ def run_to_dict(run: RunRecord, about: About | None = None) -> dict[str, JSON]:
         "result": dict(run.result) or None,
         "parent_run_id": run.parent_run_id,
         "cancel_requested": run.cancel_requested and run.state not in FINAL,
+    }
+
+
+def _notice(found: NoticeRecord) -> dict[str, JSON]:
+    return {
+        "to": found.address,
+        "about": found.about,
+        "state": found.state,
+        "tries": found.tries,
+        "error": found.error,
+        "sent_ms": found.sent_ms,
     }
 
 

@@ -18,6 +18,7 @@ from ..store import Store
 from .compose import Composer, ReadSpecs
 from .engine import Engine
 from .machine_executor import MachineExecutor
+from .notifier import Notifier
 from .presence import Presence
 from .results import Results
 from .retention import Keeper, Keeping
@@ -55,12 +56,14 @@ class Scheduler:
         )
         self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
         self._keeping = Keeping(Keeper(store, home))
+        self._notifier = Notifier(store, results)
         self._watcher = Watcher(store, home, on_event=on_event, wake=self.engine.wake)
 
     def start(self) -> None:
         """Begin to work, in threads. Raises StoreError."""
         self.engine.start()
         self._watcher.start()
+        self._notifier.start()
         self._keeping.start()
 
     def close(self) -> None:
@@ -69,6 +72,7 @@ class Scheduler:
         self._watcher.stop()
         self.engine.stop()
         self._executor.close()
+        self._notifier.stop()
 
 
 def runs_folder(home: Path) -> Path:

@@ -11,6 +11,7 @@ from jupyter_cloudml.store.jobs_claims import ClaimRepository
 from jupyter_cloudml.store.jobs_firing import FiringRepository
 from jupyter_cloudml.store.jobs_hooks import HookRepository
 from jupyter_cloudml.store.jobs_keeping import KeepingRepository
+from jupyter_cloudml.store.jobs_notices import NoticeRepository
 from jupyter_cloudml.store.jobs_pages import PageRepository
 from jupyter_cloudml.store.jobs_results import ResultRepository
 from jupyter_cloudml.store.jobs_runs import RunRepository
@@ -38,6 +39,7 @@ class Store:
         self.keeping = KeepingRepository(database)
         self.servers = ServerRepository(database)
         self.watches = WatchRepository(database)
+        self.notices = NoticeRepository(database)
         self.events = EventRepository(database)
         self.audit = AuditRepository(database, clock or SystemClock())
 

@@ -18,6 +18,7 @@ from jupyter_cloudml.store.jobs_making import (
     new_run,
     pairs,
 )
+from jupyter_cloudml.store.jobs_notices import write_notices
 from jupyter_cloudml.store.jobs_records import (
     CANCELLED,
     FINAL,
@@ -42,6 +43,7 @@ def ended(connection: Connection, run: RunRecord, at_ms: int) -> list[Event]:
     """Do what follows when a run is over."""
     if run.sweep_index is not None and run.parent_run_id is not None:
         return _end_sweep(connection, run.parent_run_id, at_ms)
+    write_notices(connection, run, at_ms)
     return fire_after(connection, run, at_ms)
 
 
