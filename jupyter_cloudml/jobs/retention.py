@@ -108,7 +108,7 @@ class Keeper:
         keep, days = _number(job.spec.get("keep_runs"), KEEP_RUNS), job.spec.get("keep_days")
         jumped = self._clock_jumped()
         before = now - days * DAY_MS if isinstance(days, int) and not jumped else None
-        if job.runs <= keep and before is None:
+        if job.runs <= keep and before is None and not job.parts:
             return
         kept = DAY_MS if job.spec.get("keep_on_failure") else 0  # its kernel may still be there
         last = ""

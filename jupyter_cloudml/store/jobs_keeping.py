@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, func, or_, select
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
@@ -18,11 +18,12 @@ YOUNG_MS = 2 * 3_600_000
 
 @dataclass(frozen=True)
 class Kept:
-    """A job, also one that was deleted, how many runs there are of it, and its definition."""
+    """A job, also one that was deleted, how many runs there are of it, how many more are parts of a sweep, and its definition."""
 
     id: str
     name: str
     runs: int
+    parts: int
     spec: Mapping[str, JSON]
 
 
@@ -36,20 +37,25 @@ class KeepingRepository:
         """Return the jobs that have runs, by id, those after `after`."""
         run, job = tables.run, tables.job
         counted = (
-            select(run.c.job_id, func.count().label("runs"))
+            select(
+                run.c.job_id,
+                func.count().label("all"),
+                func.count(run.c.sweep_index).label("parts"),
+            )
             .where(run.c.job_id > after)
             .group_by(run.c.job_id)
             .order_by(run.c.job_id)
             .limit(limit)
             .subquery()
         )
-        query = select(job.c.id, job.c.name, counted.c.runs, job.c.spec_json).join(
+        runs = (counted.c.all - counted.c.parts).label("runs")
+        query = select(job.c.id, job.c.name, runs, counted.c.parts, job.c.spec_json).join(
             counted, counted.c.job_id == job.c.id
         )
         rows = self._database.read(
             lambda connection: connection.execute(query.order_by(job.c.id)).all()
         )
-        return [Kept(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+        return [Kept(row[0], row[1], row[2], row[3], json.loads(row[4])) for row in rows]
 
     def surplus(
         self,
@@ -63,24 +69,23 @@ class KeepingRepository:
     ) -> list[str]:
         """Return runs of a job, oldest first, those after the run `after`, that are not among the newest `keep` or that ended before a time.
 
-        Never one that goes on or is young, nor the last success, nor what a run that goes on was made of.
+        Never one that goes on or is young, nor the last success, nor what a run that goes on was made of. A sweep counts as one run; what is
+        part of it goes once it has gone.
         """
         run = tables.run
 
         def work(connection: Connection) -> list[str]:
-            mine = select(run.c.id).where(run.c.job_id == job_id).order_by(run.c.id.desc())
+            whole = run.c.sweep_index.is_(None)
+            mine = select(run.c.id).where(run.c.job_id == job_id, whole).order_by(run.c.id.desc())
             oldest = connection.execute(mine.offset(max(keep, 1) - 1).limit(1)).scalar()
             good = connection.execute(mine.where(run.c.state == "succeeded").limit(1)).scalar()
             too_many = [] if oldest is None else [run.c.id < oldest]
             too_old = [] if ended_before_ms is None else [run.c.ended_ms < ended_before_ms]
-            if not too_many and not too_old:
-                return []
+            surplus = and_(whole, run.c.id != (good or ""), or_(false(), *too_many, *too_old))
+            sweep = run.alias()
+            left = and_(~whole, ~exists().where(sweep.c.id == run.c.parent_run_id))
             query = select(run.c.id).where(
-                run.c.job_id == job_id,
-                run.c.id > after,
-                run.c.id != (good or ""),
-                _over(at_ms),
-                or_(*too_many, *too_old),
+                run.c.job_id == job_id, run.c.id > after, _over(at_ms), or_(surplus, left)
             )
             return list(connection.execute(query.order_by(run.c.id).limit(limit)).scalars())
 

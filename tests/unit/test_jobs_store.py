@@ -637,8 +637,28 @@ class TestKeeping:
         left = [run.id for run in store.runs.page()]
         assert left == [going, *reversed(more)]
         (kept,) = store.keeping.jobs()
-        assert (kept.id, kept.runs) == (job.id, 4)
+        assert (kept.id, kept.runs, kept.parts) == (job.id, 4, 0)
         assert store.keeping.jobs(after=job.id) == []
+
+    def test_a_sweep_counts_once_and_takes_its_parts_along(self, store: Store) -> None:
+        job = made(store)
+        sweeps = []
+        for key in ("one", "two"):
+            new = asked(job, key, sweep=[{"n": 1}, {"n": 2}])
+            sweeps.append(store.runs.submit([new], 5)[0][0].id)
+            for claim in claimed(store):
+                moved(store, claim.run, "failed")
+        (kept,) = store.keeping.jobs()
+        assert (kept.runs, kept.parts) == (2, 4)
+        assert self.surplus(store, job, keep=2) == []
+        assert self.surplus(store, job, keep=1) == [sweeps[0]]
+        assert store.keeping.delete_runs([sweeps[0]], LATER) == 1
+        parts = self.surplus(store, job, keep=1)
+        assert len(parts) == 2
+        assert store.keeping.delete_runs(parts, LATER) == 2
+        assert self.surplus(store, job, keep=1) == []
+        (kept,) = store.keeping.jobs()
+        assert (kept.runs, kept.parts) == (1, 2)
 
     def test_what_a_run_that_goes_on_was_made_of_is_kept(self, store: Store) -> None:
         job = made(store)
