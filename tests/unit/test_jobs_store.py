@@ -17,7 +17,6 @@ from sqlalchemy import text
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
-from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import MachineRecord, Store, StoreError, migrations, tables
 from jupyter_cloudml.store.jobs_applying import Author, Definition, Edges
 from jupyter_cloudml.store.jobs_claims import Claiming, Move
@@ -557,7 +556,10 @@ def test_a_database_from_before_jobs_keeps_its_machines(
         patch.setattr(migrations, "HEAD", "0001")
         old = Store.open(Config(home=tmp_path))
         box = MachineRecord("box-2", "ssh", "box-2", 1, "running")
-        old.machines.insert(box, lambda record: Event("machine", record.name, "running", 1, 1))
+        values = "'box-2', 'ssh', 'box-2', '{}', 1, 1, 'running', 0"
+        columns = "name, provider, label, spec_json, created_ms, version, desired, prewarm"
+        row = text(f"INSERT INTO machine ({columns}) VALUES ({values})")
+        old.database.write(lambda connection: connection.execute(row))
         old.close()
     new = Store.open(Config(home=tmp_path))
     assert new.machines.list() == [box]
