@@ -203,7 +203,7 @@ def test_who_is_killed_in_the_middle_leaves_nothing_behind_for_good(
     world.define(keep_runs=1)
     runs = [world.run() for _ in range(30)]
     world.go(1)
-    assert "keeping" in crash.POINTS
+    assert "keeping" in crash.BESIDE
 
     def die(name: str) -> None:
         raise Killed(name)
