@@ -61,6 +61,7 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
             "display(HTML('<b>bold</b><script>window.escaped = true</script>'))\nprint('alpha is', alpha)",
             f"import pathlib, time\nprint('waiting')\n"
             f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\nprint('gone on')",
+            *(["1"] * 50),
         ],
         tagged=0,
     )
@@ -83,6 +84,10 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
     view.picture("job-run")
     gate.touch()
     expect(word(view)).to_have_text("succeeded", timeout=RUN_MS)
+    expect(cell(view, 53)).to_contain_text(
+        "done"
+    )  # a page has 50 cells, and follows the one that runs
+    page(view).get_by_role("button", name="Earlier cells").click()
     expect(cell(view, 3)).to_contain_text("gone on")
     assert view.page.evaluate("window.escaped") is None
     facts = page(view).locator(".jp-cloudml-fold").filter(has_text="What ran")

@@ -4,6 +4,8 @@ import { IRenderMimeRegistry, MimeModel } from '@jupyterlab/rendermime';
 import { Widget } from '@lumino/widgets';
 import * as React from 'react';
 
+// Widgets live in nodes of React: they have to go before the nodes do, which layout effects see to.
+
 /** The outputs of a cell as notebooks show them, of which nothing is trusted: no script of them runs. */
 export function Outputs(props: {
   readonly outputs: ReadonlyArray<IOutput>;
@@ -13,7 +15,7 @@ export function Outputs(props: {
   const host = React.useRef<HTMLDivElement>(null);
   const shown = React.useRef<ReadonlyArray<IOutput>>([]);
   const model = React.useRef<OutputAreaModel | null>(null);
-  React.useEffect(() => {
+  React.useLayoutEffect(() => {
     const node = host.current;
     if (!node) {
       return;
@@ -29,7 +31,7 @@ export function Outputs(props: {
       made.dispose();
     };
   }, [rendermime]);
-  React.useEffect(() => {
+  React.useLayoutEffect(() => {
     if (model.current) {
       follow(model.current, shown.current, outputs);
       shown.current = outputs;
@@ -64,7 +66,7 @@ export function Text(props: {
 }): JSX.Element {
   const { source, rendermime } = props;
   const host = React.useRef<HTMLDivElement>(null);
-  React.useEffect(() => {
+  React.useLayoutEffect(() => {
     const node = host.current;
     if (!node) {
       return;
