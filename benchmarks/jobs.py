@@ -21,13 +21,13 @@ from benchmarks.candidates import AGENT
 from benchmarks.figures import Figure, Row, percentile
 from benchmarks.session import NoAnswer
 from jupyter_cloudml.config import Config
-from jupyter_cloudml.jobs.definitions import definition
-from jupyter_cloudml.jobs.engine import Engine
-from jupyter_cloudml.jobs.executor import Exit, Observation, Order, Phase
-from jupyter_cloudml.jobs.model import JobSpec
+from jupyter_cloudml.jobs.definition.definitions import definition
+from jupyter_cloudml.jobs.definition.model import JobSpec
+from jupyter_cloudml.jobs.definition.triggers import Trigger
+from jupyter_cloudml.jobs.scheduling.engine import Engine
+from jupyter_cloudml.jobs.scheduling.executor import Exit, Observation, Order, Phase
+from jupyter_cloudml.jobs.scheduling.settings import Settings
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.jobs.settings import Settings
-from jupyter_cloudml.jobs.triggers import Trigger
 from jupyter_cloudml.store import Store, tables
 
 OURS = AGENT  # on this computer

@@ -17,9 +17,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import JSON, CloudMLError
-from jupyter_cloudml.jobs.parameters import find, from_text
-from jupyter_cloudml.jobs.records import Record
-from jupyter_cloudml.jobs.selection import Selection, select
+from jupyter_cloudml.jobs.notebooks.parameters import find, from_text
+from jupyter_cloudml.jobs.notebooks.records import Record
+from jupyter_cloudml.jobs.notebooks.selection import Selection, select
 
 MAGIC = "%%job"
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jupyter_cloudml.config import Config
-from jupyter_cloudml.jobs import crash
-from jupyter_cloudml.jobs.engine import Engine
-from jupyter_cloudml.jobs.executor import Exit, NotStarted, Observation, Order, Phase
-from jupyter_cloudml.jobs.settings import Settings
+from jupyter_cloudml.jobs.scheduling import crash
+from jupyter_cloudml.jobs.scheduling.engine import Engine
+from jupyter_cloudml.jobs.scheduling.executor import Exit, NotStarted, Observation, Order, Phase
+from jupyter_cloudml.jobs.scheduling.settings import Settings
 from jupyter_cloudml.store import Store
 
 LEASE_S = 2.5

@@ -13,7 +13,7 @@ from jupyter_cloudml.cli import render
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.client.jobs import job_to_dict
 from jupyter_cloudml.errors import UsageError
-from jupyter_cloudml.jobs.triggers import moment
+from jupyter_cloudml.jobs.definition.triggers import moment
 
 
 @click.command()

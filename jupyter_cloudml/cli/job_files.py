@@ -9,10 +9,11 @@ import click
 from jupyter_cloudml.cli import DONE, FAILED, USAGE, render, show_error
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import CloudMLError, UsageError
-from jupyter_cloudml.jobs import files, job_file, model, plan
+from jupyter_cloudml.jobs import files
+from jupyter_cloudml.jobs.definition import job_file, model, plan
+from jupyter_cloudml.jobs.definition.yaml_text import MOST_BYTES
 from jupyter_cloudml.jobs.files import Source
-from jupyter_cloudml.jobs.snapshots import write
-from jupyter_cloudml.jobs.yaml_text import MOST_BYTES
+from jupyter_cloudml.jobs.notebooks.snapshots import write
 
 FILE = click.option(
     "-f",

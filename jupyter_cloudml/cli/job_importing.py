@@ -10,10 +10,11 @@ import click
 from jupyter_cloudml.cli import DONE, FAILED, render
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
-from jupyter_cloudml.jobs import files, plan
-from jupyter_cloudml.jobs.crontab import read_crontab
-from jupyter_cloudml.jobs.importing import Imported
-from jupyter_cloudml.jobs.jupyter_scheduler import FILE, read_definitions
+from jupyter_cloudml.jobs import files
+from jupyter_cloudml.jobs.definition import plan
+from jupyter_cloudml.jobs.importers.crontab import read_crontab
+from jupyter_cloudml.jobs.importers.importing import Imported
+from jupyter_cloudml.jobs.importers.jupyter_scheduler import FILE, read_definitions
 
 MOST_BYTES = 4 << 20
 APPLY = click.option("--apply", is_flag=True, help="Make the jobs; else a file is printed.")

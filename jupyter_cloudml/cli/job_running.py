@@ -13,8 +13,8 @@ from jupyter_cloudml.cli import DONE, FAILED, INTERRUPTED, render
 from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import UsageError
-from jupyter_cloudml.jobs.records import Record
-from jupyter_cloudml.jobs.run_log import printed
+from jupyter_cloudml.jobs.attempts.run_log import printed
+from jupyter_cloudml.jobs.notebooks.records import Record
 from jupyter_cloudml.store.jobs_records import RunRecord
 
 LOOK_S = 1.0

@@ -11,17 +11,17 @@ from typing import TypeAlias
 
 from jupyter_cloudml.errors import JSON, NotFound, UsageError
 from jupyter_cloudml.jobs import scheduler
-from jupyter_cloudml.jobs.bridge import Bridge
+from jupyter_cloudml.jobs.attempts.bridge import Bridge
+from jupyter_cloudml.jobs.attempts.kept import Left
 from jupyter_cloudml.jobs.desk import Desk, name_of
 from jupyter_cloudml.jobs.files import JobFiles
-from jupyter_cloudml.jobs.kept import Left
 from jupyter_cloudml.jobs.lists import job_to_dict
-from jupyter_cloudml.jobs.parameters import find, from_text
-from jupyter_cloudml.jobs.records import Record
+from jupyter_cloudml.jobs.notebooks.parameters import find, from_text
+from jupyter_cloudml.jobs.notebooks.records import Record
+from jupyter_cloudml.jobs.notebooks.snapshots import SendCode
 from jupyter_cloudml.jobs.results import run_to_dict
 from jupyter_cloudml.jobs.retention import Cleaned
 from jupyter_cloudml.jobs.scheduler import Scheduler
-from jupyter_cloudml.jobs.snapshots import SendCode
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_records import JobRecord, RunRecord

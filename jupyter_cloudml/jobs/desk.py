@@ -15,17 +15,17 @@ from ..link.link import Link
 from ..machines.model import LOCAL
 from ..store import Store
 from ..store.jobs_records import JobRecord, RunRecord
-from .attempt import Attempts
+from .attempts.attempt import Attempts
 from .hooks import Hooks
 from .lists import Lists
-from .notebook import Notebook, parse
-from .parameters import find, language_of
+from .notebooks.notebook import Notebook, parse
+from .notebooks.parameters import find, language_of
+from .notebooks.snapshots import SendCode, Snapshots, read_notebook
 from .results import Results
 from .retention import Keeper
 from .scheduler import runs_folder
 from .service import Jobs
-from .snapshots import SendCode, Snapshots, read_notebook
-from .watcher import Watcher
+from .watching.watcher import Watcher
 
 
 class Desk:

@@ -14,13 +14,13 @@ from ..store.jobs_applying import Author
 from ..store.jobs_records import JobRecord
 from ..workspaces.base import Base
 from ..workspaces.git import Git, GitError
+from .definition.job_file import NAME, JobFile, parse, refused, to_text
+from .definition.model import JobSpec
+from .definition.plan import CHANGE, CREATE, SAME, Change, plan
+from .definition.problems import Problem
+from .definition.yaml_text import MOST_BYTES
 from .desk import name_of, repository_in
-from .job_file import NAME, JobFile, parse, refused, to_text
-from .model import JobSpec
-from .plan import CHANGE, CREATE, SAME, Change, plan
-from .problems import Problem
 from .service import Jobs
-from .yaml_text import MOST_BYTES
 
 PAGE = 500
 

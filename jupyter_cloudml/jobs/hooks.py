@@ -13,8 +13,8 @@ from ..errors import JSON, CloudMLError, Conflict, UsageError
 from ..events import Event
 from ..store import Store
 from ..store.jobs_records import JobRecord, RunRecord
-from .notebook import Notebook
-from .parameters import check, find
+from .notebooks.notebook import Notebook
+from .notebooks.parameters import check, find
 
 PREFIX = "cml_"
 _NOBODY = "0" * 64  # is the digest of no token

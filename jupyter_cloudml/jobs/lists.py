@@ -10,9 +10,9 @@ from ..store import Store
 from ..store.jobs_pages import Mark
 from ..store.jobs_records import JobRecord, RunRecord, TriggerRecord
 from ..store.jobs_watches import WatchRecord
-from .definitions import trigger_of
+from .definition.definitions import trigger_of
+from .definition.schedule import describe
 from .results import run_to_dict
-from .schedule import describe
 
 STRIP = 30  # runs of a job's history
 SHOWN = 50  # runs of each kind in a summary

@@ -17,13 +17,13 @@ from ..store.jobs_notices import NoticeRecord
 from ..store.jobs_pages import About
 from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
 from ..store.jobs_results import Artifact, CellResult
-from .executor import Order
-from .kept import KeptKernels, resumed
-from .lineage import Had, completed, had
-from .notebook import Notebook, executed, html
-from .records import Record
-from .run_log import RunLog
-from .snapshots import write
+from .attempts.kept import KeptKernels, resumed
+from .attempts.run_log import RunLog
+from .notebooks.lineage import Had, completed, had
+from .notebooks.notebook import Notebook, executed, html
+from .notebooks.records import Record
+from .notebooks.snapshots import write
+from .scheduling.executor import Order
 
 NOTEBOOK, PAGE = "notebook", "html"
 # A notebook displays a dictionary as this, and its values are those of the run; or it glues them with scrapbook.

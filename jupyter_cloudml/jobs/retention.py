@@ -20,8 +20,8 @@ from ..locks import FileLock
 from ..paths import private_dir
 from ..store import Store
 from ..store.jobs_keeping import Kept
-from . import crash
-from .model import KEEP_RUNS
+from .definition.model import KEEP_RUNS
+from .scheduling import crash
 
 log = logging.getLogger(__name__)
 

@@ -15,17 +15,17 @@ from ..errors import NoFolder
 from ..events import Event
 from ..link.link import Link
 from ..store import Store
-from .compose import Composer, ReadSpecs
-from .engine import Engine
-from .machine_executor import MachineExecutor
-from .notifier import Notifier
-from .presence import Presence
+from .attempts.compose import Composer, ReadSpecs
+from .attempts.machine_executor import MachineExecutor
+from .notebooks.snapshots import Snapshots
+from .notices.notifier import Notifier
 from .results import Results
 from .retention import Keeper, Keeping
-from .settings import Settings
-from .snapshots import Snapshots
-from .states import State
-from .watcher import Watcher
+from .scheduling.engine import Engine
+from .scheduling.presence import Presence
+from .scheduling.settings import Settings
+from .scheduling.states import State
+from .watching.watcher import Watcher
 
 LOG = "scheduler.log"
 PROGRAM = "from jupyter_cloudml.cli import main; main()"

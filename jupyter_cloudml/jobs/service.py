@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from jupyter_cloudml.clock import Clock, SystemClock
 from jupyter_cloudml.errors import JSON, Conflict, UsageError
 from jupyter_cloudml.events import Event
-from jupyter_cloudml.jobs import schedule
-from jupyter_cloudml.jobs.circles import refuse_circle
-from jupyter_cloudml.jobs.definitions import definition, trigger_of
-from jupyter_cloudml.jobs.model import JOB, JobSpec
-from jupyter_cloudml.jobs.problems import Problems, refuse
-from jupyter_cloudml.jobs.sweeps import Sweep
-from jupyter_cloudml.jobs.triggers import Trigger
+from jupyter_cloudml.jobs.definition import schedule
+from jupyter_cloudml.jobs.definition.circles import refuse_circle
+from jupyter_cloudml.jobs.definition.definitions import definition, trigger_of
+from jupyter_cloudml.jobs.definition.model import JOB, JobSpec
+from jupyter_cloudml.jobs.definition.problems import Problems, refuse
+from jupyter_cloudml.jobs.definition.sweeps import Sweep
+from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_applying import Applied, Author
 from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand

@@ -20,7 +20,7 @@ from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs import scheduler
 from jupyter_cloudml.jobs.desk import Desk
-from jupyter_cloudml.jobs.snapshots import Snapshots
+from jupyter_cloudml.jobs.notebooks.snapshots import Snapshots
 from jupyter_cloudml.machines.operations import Operations
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store

@@ -9,11 +9,11 @@ from typing import TypeVar, cast
 
 from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.errors import JSON, Busy, NotFound
+from jupyter_cloudml.jobs.definition.model import schema
+from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.jobs.desk import Desk
-from jupyter_cloudml.jobs.model import schema
-from jupyter_cloudml.jobs.notebook import parse
-from jupyter_cloudml.jobs.selection import select
-from jupyter_cloudml.jobs.triggers import Trigger
+from jupyter_cloudml.jobs.notebooks.notebook import parse
+from jupyter_cloudml.jobs.notebooks.selection import select
 from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.machines.operations import Operation, Operations
 from jupyter_cloudml.store import Store

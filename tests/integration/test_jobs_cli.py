@@ -16,7 +16,7 @@ from cloudbox.fixture import SSHConfig
 from runs import notebook
 
 from jupyter_cloudml import Client
-from jupyter_cloudml.jobs import installation
+from jupyter_cloudml.jobs.attempts import installation
 
 from .repositories import git
 from .test_cli import Home, home  # noqa: F401 - the fixture

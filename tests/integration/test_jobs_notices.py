@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from jupyter_cloudml.jobs.delivery import deliver
+from jupyter_cloudml.jobs.notices.delivery import deliver
 
 from .test_cli import Home, home  # noqa: F401 - the fixture
 from .test_jobs_cli import put

@@ -16,12 +16,12 @@ from cloudbox.commands import wait_until
 from jupyter_cloudml import Client
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import CloudMLError, NotFound
-from jupyter_cloudml.jobs import git_look
-from jupyter_cloudml.jobs.git_look import GitLook
-from jupyter_cloudml.jobs.s3_look import S3Look
+from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.jobs.triggers import Trigger
-from jupyter_cloudml.jobs.watcher import Watcher
+from jupyter_cloudml.jobs.watching import git_look
+from jupyter_cloudml.jobs.watching.git_look import GitLook
+from jupyter_cloudml.jobs.watching.s3_look import S3Look
+from jupyter_cloudml.jobs.watching.watcher import Watcher
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.workspaces.git import GitError
 

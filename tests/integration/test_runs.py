@@ -18,12 +18,12 @@ from runs import Following, Kept, kernel, notebook, run, work
 
 from integration.links import CutLink, make_link, wait_for
 from jupyter_cloudml.errors import AgentError
-from jupyter_cloudml.jobs.attempt import Attempts, Resume, Work
-from jupyter_cloudml.jobs.executor import Exit, NotStarted, Order, Phase
-from jupyter_cloudml.jobs.machine_executor import MachineExecutor
-from jupyter_cloudml.jobs.notebook import executed
-from jupyter_cloudml.jobs.records import Cursor
-from jupyter_cloudml.jobs.run_log import RunLog
+from jupyter_cloudml.jobs.attempts.attempt import Attempts, Resume, Work
+from jupyter_cloudml.jobs.attempts.machine_executor import MachineExecutor
+from jupyter_cloudml.jobs.attempts.run_log import RunLog
+from jupyter_cloudml.jobs.notebooks.notebook import executed
+from jupyter_cloudml.jobs.notebooks.records import Cursor
+from jupyter_cloudml.jobs.scheduling.executor import Exit, NotStarted, Order, Phase
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from cloudbox.fixture import SSHConfig
 from jupyter_client.blocking.client import BlockingKernelClient
 from runs import Following, run, work
 
-from jupyter_cloudml.jobs.attempt import Attempts, Resume
-from jupyter_cloudml.jobs.bridge import Bridge
-from jupyter_cloudml.jobs.installation import Installations, Installed, put
+from jupyter_cloudml.jobs.attempts.attempt import Attempts, Resume
+from jupyter_cloudml.jobs.attempts.bridge import Bridge
+from jupyter_cloudml.jobs.attempts.installation import Installations, Installed, put
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.link.link import Link
 

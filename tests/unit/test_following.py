@@ -15,9 +15,9 @@ from sqlalchemy import text
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
+from jupyter_cloudml.jobs.notebooks.snapshots import Snapshots
 from jupyter_cloudml.jobs.scheduler import Scheduler
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.jobs.snapshots import Snapshots
 from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.store import Store, StoreError
 from jupyter_cloudml.store.events import append

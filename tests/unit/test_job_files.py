@@ -17,9 +17,9 @@ from databases import empty, hurry
 from jupyter_cloudml.cli import call
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import CloudMLError, Conflict, NotFound, UsageError
-from jupyter_cloudml.jobs import job_file, plan, yaml_text
+from jupyter_cloudml.jobs.definition import job_file, plan, yaml_text
+from jupyter_cloudml.jobs.definition.model import JobSpec
 from jupyter_cloudml.jobs.files import JobFiles, Source, read, source_of
-from jupyter_cloudml.jobs.model import JobSpec
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_applying import Author

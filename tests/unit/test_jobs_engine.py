@@ -17,15 +17,15 @@ from databases import empty, hurry
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, LinkDown, NotFound, UsageError
-from jupyter_cloudml.jobs.engine import Engine
-from jupyter_cloudml.jobs.executor import Exit, NotStarted, Observation, Order, Phase
-from jupyter_cloudml.jobs.presence import Presence, own_boot_id
-from jupyter_cloudml.jobs.retries import RetryPolicy
+from jupyter_cloudml.jobs.definition.retries import RetryPolicy
+from jupyter_cloudml.jobs.definition.triggers import Trigger
+from jupyter_cloudml.jobs.scheduling.engine import Engine
+from jupyter_cloudml.jobs.scheduling.executor import Exit, NotStarted, Observation, Order, Phase
+from jupyter_cloudml.jobs.scheduling.presence import Presence, own_boot_id
+from jupyter_cloudml.jobs.scheduling.settings import Settings
+from jupyter_cloudml.jobs.scheduling.states import State, may_follow
+from jupyter_cloudml.jobs.scheduling.verdict import Seen, of_end, of_failed_start
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.jobs.settings import Settings
-from jupyter_cloudml.jobs.states import State, may_follow
-from jupyter_cloudml.jobs.triggers import Trigger
-from jupyter_cloudml.jobs.verdict import Seen, of_end, of_failed_start
 from jupyter_cloudml.store import Store, tables
 from jupyter_cloudml.store.jobs_records import RunRecord
 from jupyter_cloudml.store.jobs_servers import ServerRecord
@@ -704,7 +704,7 @@ class TestVerdicts:
 def test_a_crash_point_does_nothing_by_itself(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from jupyter_cloudml.jobs import crash
+    from jupyter_cloudml.jobs.scheduling import crash
 
     monkeypatch.setenv(crash.VARIABLE, "elsewhere")
     for name in crash.POINTS:

@@ -15,10 +15,10 @@ import pytest
 from jupyter_cloudml.cli import call
 from jupyter_cloudml.cli.job_importing import local_zone
 from jupyter_cloudml.errors import NotFound, UsageError
-from jupyter_cloudml.jobs.crontab import read_crontab
-from jupyter_cloudml.jobs.importing import Imported
-from jupyter_cloudml.jobs.job_file import parse
-from jupyter_cloudml.jobs.jupyter_scheduler import expression, read_definitions
+from jupyter_cloudml.jobs.definition.job_file import parse
+from jupyter_cloudml.jobs.importers.crontab import read_crontab
+from jupyter_cloudml.jobs.importers.importing import Imported
+from jupyter_cloudml.jobs.importers.jupyter_scheduler import expression, read_definitions
 
 # Dumped from a database that jupyter-scheduler 2.12.1 has written, through its own Scheduler; only the ids and times were set.
 DUMP = Path(__file__).parent / "data" / "jupyter_scheduler_2.12.sql"

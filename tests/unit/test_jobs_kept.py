@@ -12,10 +12,10 @@ import pytest
 from jupyter_cloudml.agent import notebook
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.events import Event
-from jupyter_cloudml.jobs.compose import kept_for, resume_of
-from jupyter_cloudml.jobs.kept import KeptKernels, resumed
-from jupyter_cloudml.jobs.lineage import completed, had
-from jupyter_cloudml.jobs.model import JobSpec
+from jupyter_cloudml.jobs.attempts.compose import kept_for, resume_of
+from jupyter_cloudml.jobs.attempts.kept import KeptKernels, resumed
+from jupyter_cloudml.jobs.definition.model import JobSpec
+from jupyter_cloudml.jobs.notebooks.lineage import completed, had
 from jupyter_cloudml.jobs.runner import provenance
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import MachineRecord, Store

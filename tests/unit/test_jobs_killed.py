@@ -19,7 +19,7 @@ import postgres
 import pytest
 
 from jupyter_cloudml.config import Config
-from jupyter_cloudml.jobs import crash
+from jupyter_cloudml.jobs.scheduling import crash
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_records import FINAL, RunRecord

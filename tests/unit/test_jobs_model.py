@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_cloudml.errors import UsageError
-from jupyter_cloudml.jobs import model
-from jupyter_cloudml.jobs.circles import circle, refuse_circle
-from jupyter_cloudml.jobs.model import JobSpec
-from jupyter_cloudml.jobs.retries import RETRY, RetryPolicy
-from jupyter_cloudml.jobs.states import FOLLOWS, State, may_follow
-from jupyter_cloudml.jobs.triggers import TRIGGER, Trigger
+from jupyter_cloudml.jobs.definition import model
+from jupyter_cloudml.jobs.definition.circles import circle, refuse_circle
+from jupyter_cloudml.jobs.definition.model import JobSpec
+from jupyter_cloudml.jobs.definition.retries import RETRY, RetryPolicy
+from jupyter_cloudml.jobs.definition.triggers import TRIGGER, Trigger
+from jupyter_cloudml.jobs.scheduling.states import FOLLOWS, State, may_follow
 
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",

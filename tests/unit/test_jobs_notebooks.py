@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from runs import notebook
 
 from jupyter_cloudml.errors import ProtocolError, UsageError
-from jupyter_cloudml.jobs import parameters
-from jupyter_cloudml.jobs.notebook import executed, html, parse, without_outputs
-from jupyter_cloudml.jobs.records import START, Cursor, Reader
+from jupyter_cloudml.jobs.notebooks import parameters
+from jupyter_cloudml.jobs.notebooks.notebook import executed, html, parse, without_outputs
+from jupyter_cloudml.jobs.notebooks.records import START, Cursor, Reader
+from jupyter_cloudml.jobs.notebooks.snapshots import read_notebook
 from jupyter_cloudml.jobs.runner.limits import TAIL, Limits
 from jupyter_cloudml.jobs.runner.memory import memory_limit, oom_kills, was_for_memory
 from jupyter_cloudml.jobs.runner.records import Records
-from jupyter_cloudml.jobs.snapshots import read_notebook
 
 STATE = "application/vnd.jupyter.widget-state+json"
 DECLARED = """\
@@ -136,7 +136,7 @@ def test_what_is_no_notebook_is_named(text: str) -> None:
 def test_outputs_are_not_sent_and_size_counts_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     nb = notebook("1")
     nb["cells"][0].update(outputs=[stream("x" * 10_000)], source=["1\n", "2"])
-    monkeypatch.setattr("jupyter_cloudml.jobs.notebook.MAX_BYTES", 5_000)
+    monkeypatch.setattr("jupyter_cloudml.jobs.notebooks.notebook.MAX_BYTES", 5_000)
     bare = without_outputs(parse(json.dumps(nb), "n"), "n")
     assert bare["cells"][0]["outputs"] == [] and bare["cells"][0]["source"] == "1\n2"
     with pytest.raises(UsageError, match="without its outputs"):

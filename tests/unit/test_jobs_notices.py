@@ -14,9 +14,9 @@ from databases import empty, hurry
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import UsageError
-from jupyter_cloudml.jobs.delivery import without
-from jupyter_cloudml.jobs.model import JobSpec
-from jupyter_cloudml.jobs.notifier import TAKEN_MS, TRIES, Notifier, again_ms, text_of
+from jupyter_cloudml.jobs.definition.model import JobSpec
+from jupyter_cloudml.jobs.notices.delivery import without
+from jupyter_cloudml.jobs.notices.notifier import TAKEN_MS, TRIES, Notifier, again_ms, text_of
 from jupyter_cloudml.jobs.results import Results
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jupyter_cloudml.errors import LinkDown
-from jupyter_cloudml.jobs.readiness import Patience, Readiness
+from jupyter_cloudml.jobs.attempts.readiness import Patience, Readiness
 
 PYTHON = {"argv": ["python"], "language": "python"}
 OTHER = {"argv": ["python", "-X", "dev"], "language": "python"}

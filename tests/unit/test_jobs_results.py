@@ -13,13 +13,13 @@ from runs import notebook
 from jupyter_cloudml.clock import SystemClock
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import UsageError
-from jupyter_cloudml.jobs.compose import wanted
-from jupyter_cloudml.jobs.model import JobSpec
-from jupyter_cloudml.jobs.presence import own_boot_id
-from jupyter_cloudml.jobs.records import Record
+from jupyter_cloudml.jobs.attempts.compose import wanted
+from jupyter_cloudml.jobs.attempts.secrets import resolve
+from jupyter_cloudml.jobs.definition.model import JobSpec
+from jupyter_cloudml.jobs.notebooks.records import Record
 from jupyter_cloudml.jobs.results import cells_of
 from jupyter_cloudml.jobs.scheduler import is_idle, is_served
-from jupyter_cloudml.jobs.secrets import resolve
+from jupyter_cloudml.jobs.scheduling.presence import own_boot_id
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_servers import ServerRecord
 

@@ -20,10 +20,11 @@ from sqlalchemy import update
 from jupyter_cloudml.cli import call
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import NotFound
-from jupyter_cloudml.jobs import crash, retention
+from jupyter_cloudml.jobs import retention
+from jupyter_cloudml.jobs.notebooks.snapshots import Snapshots
 from jupyter_cloudml.jobs.retention import DAY_MS, Keeper, Keeping
+from jupyter_cloudml.jobs.scheduling import crash
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.jobs.snapshots import Snapshots
 from jupyter_cloudml.locks import FileLock
 from jupyter_cloudml.store import Store, StoreError, tables
 from jupyter_cloudml.store.jobs_records import RunRecord

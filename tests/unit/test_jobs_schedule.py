@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_cloudml.errors import UsageError
-from jupyter_cloudml.jobs import cron, schedule
-from jupyter_cloudml.jobs.triggers import Trigger, moment
+from jupyter_cloudml.jobs.definition import cron, schedule
+from jupyter_cloudml.jobs.definition.triggers import Trigger, moment
 from jupyter_cloudml.store.jobs_firing import Fire
 
 UTC = timezone.utc

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jupyter_cloudml.errors import UsageError
-from jupyter_cloudml.jobs.notebook import parse
-from jupyter_cloudml.jobs.selection import names_of, select
+from jupyter_cloudml.jobs.notebooks.notebook import parse
+from jupyter_cloudml.jobs.notebooks.selection import names_of, select
 
 
 def notebook(*sources: str, language: str = "python") -> dict[str, Any]:

@@ -18,13 +18,14 @@ from databases import empty, hurry
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.datasets.address import Object
 from jupyter_cloudml.errors import CloudMLError, LinkDown, NotFound, UsageError
-from jupyter_cloudml.jobs import manifests, schedule
-from jupyter_cloudml.jobs.git_look import candidates, sight
+from jupyter_cloudml.jobs.definition import schedule
+from jupyter_cloudml.jobs.definition.model import JobSpec
+from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.jobs.lists import Lists
-from jupyter_cloudml.jobs.model import JobSpec
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.jobs.triggers import Trigger
-from jupyter_cloudml.jobs.watcher import TAKEN_MS, Watcher, wait_ms
+from jupyter_cloudml.jobs.watching import manifests
+from jupyter_cloudml.jobs.watching.git_look import candidates, sight
+from jupyter_cloudml.jobs.watching.watcher import TAKEN_MS, Watcher, wait_ms
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_records import RunRecord
 from jupyter_cloudml.store.jobs_watches import Sight

@@ -9,7 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from jupyter_cloudml.errors import JSON
-from jupyter_cloudml.jobs.notebook import MAX_BYTES
+from jupyter_cloudml.jobs.notebooks.notebook import MAX_BYTES
 from jupyter_cloudml_server.handlers.base import MAX_BODY
 from jupyter_cloudml_server.handlers.workspaces import WorkspaceHandlerBase
 from jupyter_cloudml_server.openapi import check

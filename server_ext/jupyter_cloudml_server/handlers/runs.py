@@ -10,7 +10,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from jupyter_cloudml.jobs.notebook import MAX_BYTES
+from jupyter_cloudml.jobs.notebooks.notebook import MAX_BYTES
 from jupyter_cloudml_server.handlers.base import MAX_BODY, MAX_SEQUENCE
 from jupyter_cloudml_server.handlers.jobs import JobHandlerBase
 from jupyter_cloudml_server.openapi import check

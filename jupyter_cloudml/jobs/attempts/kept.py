@@ -1,0 +1,122 @@
+"""Kernels that failed runs have left: where each is and for how long, and whether a run can go on in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ...clock import Clock, SystemClock
+from ...errors import JSON
+from ...paths import unusable
+from ...store import Store
+from ...store.jobs_records import RunRecord
+from ..notebooks.records import Record
+from ..notebooks.snapshots import write
+
+
+@dataclass(frozen=True)
+class Left:
+    """The kernel of a failed attempt: `name` is the attempt's, `cell` the one that failed (from 0), `until_ms` when it ends (UTC ms)."""
+
+    run: str
+    name: str
+    machine: str
+    connection_file: str
+    until_ms: int
+    cell: int | None
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run is run again: `changes` of it, and that in words."""
+
+    changes: dict[str, JSON]
+    words: str
+
+
+class KeptKernels:
+    """What is known of them here, below the folder of runs; what became of one only its machine knows."""
+
+    def __init__(self, store: Store, folder: Path, clock: Clock | None = None) -> None:
+        self._store, self._folder = store, folder
+        self._clock = clock or SystemClock()
+
+    def note(
+        self, run_id: str, attempt: int, name: str, machine: str, records: Iterable[Record]
+    ) -> None:
+        """Note the kernel that an attempt has left, if it has. Raises NoFolder, NoSpace."""
+        for record in records:
+            if record["record"] == "kept":
+                left = Left(
+                    run_id,
+                    name,
+                    machine,
+                    str(record["connection_file"]),
+                    int(record["until_ms"]),
+                    record.get("cell"),
+                )
+                try:
+                    write(self._place(run_id, attempt), json.dumps(left.to_dict()).encode())
+                except OSError as exc:
+                    raise unusable(self._folder, exc) from exc
+
+    def of(self, run: RunRecord) -> Left | None:
+        """Return the kernel that a run has left and that is there still, as far as is known here."""
+        if run.ended_ms is None:
+            return None
+        try:
+            found = json.loads(self._place(run.id, run.attempts).read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise unusable(self._folder, exc) from exc
+        left = Left(**found)
+        return left if left.until_ms > self._clock.now_ms() else None
+
+    def gone(self, run: RunRecord) -> None:
+        """Note that the kernel of a run is another run's now, or was ended."""
+        self._place(run.id, run.attempts).unlink(missing_ok=True)
+
+    def way(self, run: RunRecord, machine: str | None, *, from_failed: bool) -> Way:
+        """Decide how a run that is over is run again."""
+        changes: dict[str, JSON] = {} if machine is None else {"machine": machine}
+        if not from_failed:
+            return Way(changes, "all cells run")
+        left = self.of(run)
+        if left is None:
+            return Way(changes, f"all cells run: {self._why_not(run)}")
+        if machine is not None and machine != left.machine:
+            return Way(changes, f"all cells run: the kernel that was kept is on {left.machine}")
+        if left.cell is None:
+            return Way(changes, "all cells run: no cell has failed")
+        changes |= {"machine": left.machine, "resume": {"of": left.name, "at": left.cell}}
+        return Way(changes, f"it goes on at cell {left.cell + 1}, in the kernel that was kept")
+
+    def _why_not(self, run: RunRecord) -> str:
+        if run.state == "succeeded":
+            return "no cell has failed"
+        spec = self._store.jobs.revision(run.job_id, run.job_rev)
+        if not spec.get("keep_on_failure"):
+            return "its kernel was not kept (keep_on_failure in the definition keeps it)"
+        return "its kernel is not there any more"
+
+    def _place(self, run_id: str, attempt: int) -> Path:
+        return self._folder / run_id / f"{attempt}.kept.json"
+
+
+def resumed(run: RunRecord, records: Iterable[Record]) -> dict[str, JSON] | None:
+    """Return from which cell a run has gone on, and of which attempt; None where nobody has asked it to. Pure."""
+    wanted = run.changes.get("resume")
+    if not isinstance(wanted, dict):
+        return None
+    begun = next((each for each in records if each["record"] == "begun"), None)
+    at = None if begun is None else begun.get("resumed_at")
+    if begun is not None and at is None:
+        return {"of": wanted["of"], "at": 0, "why": "the kernel was gone: all cells have run"}
+    return {"of": wanted["of"], "at": wanted["at"] if at is None else at, "why": None}

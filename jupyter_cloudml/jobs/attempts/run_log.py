@@ -1,0 +1,132 @@
+"""The records of one attempt, kept in a file: each line has a batch and the place behind it, so that both are there or neither."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...errors import UsageError
+from ..notebooks.records import START, Cursor, Record
+
+
+class RunLog:
+    """One file, with one writer at a time; what a killed writer has left half-written is dropped."""
+
+    def __init__(self, folder: Path, attempt: int) -> None:
+        self.path = folder / f"{attempt}.jsonl"
+        self.cursor = START
+        self._fd = -1
+        self._told = 0
+
+    def open(self) -> RunLog:
+        """Go on behind the last whole line. Raises OSError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        end = 0
+        for line in self._lines():
+            self.cursor = Cursor(*json.loads(line)["cursor"])
+            end += len(line)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.ftruncate(self._fd, end)
+        return self
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self.path.open("rb") as file:
+                yield from (line for line in file if line.endswith(b"\n"))
+        except FileNotFoundError:
+            return
+
+    def append(self, batch: Sequence[Record], cursor: Cursor) -> None:
+        """Add what was said. Raises OSError, and has added nothing then."""
+        line = {"cursor": [cursor.since, cursor.skip], "records": list(batch)}
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        before = os.fstat(self._fd).st_size
+        done = os.write(self._fd, data)
+        if done < len(data):
+            os.ftruncate(self._fd, before)
+            raise OSError(28, "no space left", str(self.path))
+        self.cursor = cursor
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def read(self) -> Iterator[Record]:
+        """Yield the records so far; also while another writes."""
+        for line in self._lines():
+            yield from json.loads(line)["records"]
+
+    def read_on(self) -> Iterator[Record]:
+        """Yield the records that were added since it was asked the last time."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(self._told)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._told += len(line)
+                yield from json.loads(line)["records"]
+
+    def page(self, offset: int, limit: int, most: int = 1 << 20) -> tuple[list[Record], int]:
+        """Return records from an offset of the file on, about `limit` of them or `most` bytes, and the offset behind them.
+
+        An offset is 0 or what was returned before; raises UsageError for another one. A record larger than `most` is told in short.
+        """
+        found: list[Record] = []
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return found, 0
+        with file:
+            file.seek(max(offset - 1, 0))
+            if offset > os.fstat(file.fileno()).st_size or (offset and file.read(1) != b"\n"):
+                raise UsageError(f"no record begins at {offset}", hint="begin at 0 again")
+            began = offset
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                offset += len(line)
+                records = json.loads(line)["records"]
+                found += records if len(line) <= most else [_shortened(r, most) for r in records]
+                if len(found) >= limit or offset - began >= most:
+                    break
+        return found, offset
+
+    def printed(self) -> Iterator[bytes]:
+        """Yield what the cells have printed, in UTF-8."""
+        for record in self.read():
+            text = printed(record)
+            if text:
+                yield text[1].encode(errors="replace")
+
+
+def printed(record: Record) -> tuple[str, str] | None:
+    """Return (stdout or stderr, text) of a record that shows something; None of the others. Pure."""
+    if record["record"] != "output":
+        return None
+    output = record["output"]
+    if output["output_type"] == "stream":
+        return str(output["name"]), str(output["text"])
+    if output["output_type"] == "error":
+        return "stderr", f"{output['ename']}: {output['evalue']}\n"
+    text = output.get("data", {}).get("text/plain", "")
+    return "stdout", (text if isinstance(text, str) else "".join(text)) + "\n"
+
+
+def _shortened(record: Record, most: int) -> Record:
+    """Return a record without its output where that is large; the notebook has it. Pure."""
+    size = len(json.dumps(record))
+    if size <= most:
+        return record
+    short = {name: value for name, value in record.items() if len(json.dumps(value)) <= 1000}
+    if "output" in record:
+        text = f"[an output of {size / 1e6:.0f} MB: it is in the notebook of the run]\n"
+        short["output"] = {"output_type": "stream", "name": "stderr", "text": text}
+    return {**short, "shortened": True}

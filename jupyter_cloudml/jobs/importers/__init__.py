@@ -1,0 +1,1 @@
+"""Other schedulers' jobs as ours: a crontab with papermill lines, jupyter-scheduler."""

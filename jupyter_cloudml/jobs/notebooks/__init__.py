@@ -1,0 +1,1 @@
+"""The notebooks of runs: parameters, what cells need, what a run says of them, the executed notebook."""

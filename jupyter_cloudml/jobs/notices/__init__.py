@@ -1,0 +1,1 @@
+"""Tells people of the ends of runs: by mail, webhook and whatever apprise knows."""

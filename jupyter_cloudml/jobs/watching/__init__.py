@@ -1,0 +1,1 @@
+"""What is looked at between times: Git refs and S3 prefixes."""
