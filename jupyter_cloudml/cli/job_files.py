@@ -8,7 +8,7 @@ import click
 
 from jupyter_cloudml.cli import DONE, FAILED, USAGE, render, show_error
 from jupyter_cloudml.client import Client
-from jupyter_cloudml.errors import CloudMLError, UsageError
+from jupyter_cloudml.errors import CloudMLError, NoFolder, UsageError
 from jupyter_cloudml.jobs import files
 from jupyter_cloudml.jobs.definition import job_file, model, plan
 from jupyter_cloudml.jobs.definition.yaml_text import MOST_BYTES
@@ -82,7 +82,7 @@ def export(names: tuple[str, ...], file: Path | None, project: str | None, force
     try:
         write(file.absolute(), text.encode())
     except OSError as exc:
-        raise CloudMLError(
+        raise NoFolder(
             f"{file} cannot be written: {exc.strerror}", code="no_file", hint="name another file"
         ) from exc
     render.say(f"wrote {file}")

@@ -40,8 +40,9 @@ def small(lab: Lab) -> str:  # noqa: F811
 
 def choose(view: View, name: str) -> Locator:
     view.machine_button.click()
-    view.page.keyboard.type("gpu")
     picker = view.page.get_by_role("dialog", name=f"Where should {name} run?")
+    expect(picker.get_by_role("combobox", name="Filter machines")).to_be_focused()
+    view.page.keyboard.type("gpu")
     expect(picker.get_by_role("option").first).to_contain_text("gpu")
     view.page.keyboard.press("Enter")
     return view.page.get_by_role("dialog", name=f"Move {name} to gpu?")

@@ -51,6 +51,7 @@ def test_picker_offers_running_machines_and_a_way_to_add_one(view: View, lab: La
     expect(dialog.get_by_role("group", name="Add").get_by_role("option")).to_have_text(
         "Machine over SSH…"
     )
+    expect(dialog.get_by_role("combobox", name="Filter machines")).to_be_focused()
     view.page.keyboard.type("nowhere")
     expect(running).to_have_count(0)
     expect(dialog).to_contain_text("No machine matches “nowhere”.")

@@ -66,7 +66,8 @@ def add_through_the_form(view: View, name: str, host: Host) -> None:
 def move_with_the_picker(view: View, name: str) -> None:
     """Choose a machine for the notebook in front with the keyboard."""
     view.machine_button.click()
-    expect(view.page.get_by_role("dialog")).to_contain_text(f"Where should {PATH} run?")
+    dialog = view.page.get_by_role("dialog", name=f"Where should {PATH} run?")
+    expect(dialog.get_by_role("combobox", name="Filter machines")).to_be_focused()
     view.page.keyboard.type(name)
     view.page.keyboard.press("Enter")
     view.page.get_by_role("button", name="Move", exact=True).click()

@@ -32,4 +32,5 @@ def test_a_sweep_has_a_table_of_what_its_runs_have_told(home: Home, tmp_path: Pa
     ]
     child = home.json("job", "show", seen["children"][1]["run"])
     assert child["trigger"] == "sweep" and "too much" in child["reason"]
-    assert child["provenance"]["snapshot"] == seen["provenance"]["snapshot"] is not None
+    digest = child["provenance"]["notebook_sha256"]
+    assert digest == seen["provenance"]["notebook_sha256"] is not None
