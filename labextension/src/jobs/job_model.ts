@@ -2,9 +2,13 @@ import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
+import { singly } from './flight';
 import { JobsModel } from './model';
 import { Paged } from './paged';
 import { IJob, IPreview, IRun, IRunEvent } from './types';
+
+/** Events come in bursts; one look answers those of this many ms. */
+const SETTLE = 300;
 
 /** One job: its definition, when it runs, and what ran. */
 export class JobModel implements IDisposable {
@@ -19,7 +23,7 @@ export class JobModel implements IDisposable {
       const { runs, next } = await jobs.client.runs({ job: name, before, limit: 25 });
       return { rows: runs, next };
     });
-    this.runs.changed.connect(() => this._changed.emit());
+    this.runs.changed.connect(this._onRuns, this);
     jobs.jobMoved.connect(this._onJob, this);
     jobs.runMoved.connect(this._onRun, this);
     void this.refresh();
@@ -47,33 +51,40 @@ export class JobModel implements IDisposable {
     return this._isDisposed;
   }
 
-  async refresh(): Promise<void> {
-    try {
-      this._job = await this.jobs.client.job(this.name);
-      this._error = null;
-      this._changed.emit();
-      this._previews = await Promise.all(
-        (this._job.definition.triggers ?? []).map(trigger =>
-          this.jobs.client.preview(trigger).catch(CloudMLError.from)
-        )
-      );
-    } catch (reason) {
-      this._error = CloudMLError.from(reason);
-    }
-    if (!this._isDisposed) {
-      this._changed.emit();
-    }
-  }
+  /** Look again. One look goes on at a time. */
+  readonly refresh = singly(() => this._load());
 
   dispose(): void {
     if (this._isDisposed) {
       return;
     }
     this._isDisposed = true;
+    window.clearTimeout(this._timer);
     this.jobs.jobMoved.disconnect(this._onJob, this);
     this.jobs.runMoved.disconnect(this._onRun, this);
     this.runs.dispose();
     Signal.clearData(this);
+  }
+
+  private async _load(): Promise<void> {
+    try {
+      const before = this._job?.rev;
+      const job = (this._job = await this.jobs.client.job(this.name));
+      this._error = null;
+      this._changed.emit();
+      if (!this._previews || before !== job.rev || this._isPast()) {
+        this._previews = await Promise.all(
+          (job.definition.triggers ?? []).map(trigger =>
+            this.jobs.client.preview(trigger).catch(CloudMLError.from)
+          )
+        );
+      }
+    } catch (reason) {
+      this._error = CloudMLError.from(reason);
+    }
+    if (!this._isDisposed) {
+      this._changed.emit();
+    }
   }
 
   private _onJob(_: JobsModel, name: string): void {
@@ -86,12 +97,37 @@ export class JobModel implements IDisposable {
     // An event may name a run by its job or not: a look at one page costs little.
     if (event.job === undefined || event.job === this.name || event.job === this._job?.id) {
       this.runs.touch();
+      this._lookSoon();
     }
+  }
+
+  private _onRuns(): void {
+    this._changed.emit();
+    if (this._isPast()) {
+      this._lookSoon();
+    }
+  }
+
+  /** Whether a time that is told as the next one has passed, or there was no answer to tell one. */
+  private _isPast(): boolean {
+    const firsts = (this._previews ?? []).map(each =>
+      each instanceof CloudMLError ? 0 : (each.next_ms[0] ?? Infinity)
+    );
+    return Math.min(this._job?.next_due_ms ?? Infinity, ...firsts) < this.jobs.now();
+  }
+
+  /** Look again soon, once, however often this is said until then. */
+  private _lookSoon(): void {
+    this._timer ||= window.setTimeout(() => {
+      this._timer = 0;
+      void this.refresh();
+    }, SETTLE);
   }
 
   private readonly _changed = new Signal<this, void>(this);
   private _job: IJob | null = null;
   private _previews: ReadonlyArray<IPreview | CloudMLError> | null = null;
   private _error: CloudMLError | null = null;
+  private _timer = 0;
   private _isDisposed = false;
 }

@@ -77,6 +77,7 @@ export class JobsModel implements IDisposable {
     if (visible) {
       void this.refresh();
     } else {
+      window.clearTimeout(this._settling);
       void this._poll.stop();
     }
   }

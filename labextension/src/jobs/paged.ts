@@ -3,6 +3,7 @@ import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
+import { singly } from './flight';
 
 /** Events say what changed: this look now and then, in ms, is for one that was lost. */
 const RECONCILE = 45_000;
@@ -24,7 +25,7 @@ export class Paged<T> implements IDisposable {
     this._poll = new Poll({
       name: `jupyter-cloudml:${name}`,
       auto: false,
-      factory: () => this._load(),
+      factory: singly(() => this._load()),
       frequency: { interval: RECONCILE, backoff: true, max: 4 * RECONCILE },
       standby: 'when-hidden'
     });
@@ -72,12 +73,14 @@ export class Paged<T> implements IDisposable {
   /** Begin anew: something else is asked for. */
   restart(): void {
     this._keys = [undefined];
+    this._turn();
     this.touch();
   }
 
   more(): void {
     if (this._next !== null) {
       this._keys.push(this._next);
+      this._turn();
       void this.refresh();
     }
   }
@@ -85,6 +88,7 @@ export class Paged<T> implements IDisposable {
   before(): void {
     if (this.hasBefore) {
       this._keys.pop();
+      this._turn();
       void this.refresh();
     }
   }
@@ -99,15 +103,29 @@ export class Paged<T> implements IDisposable {
     Signal.clearData(this);
   }
 
+  /** Another page is wanted: what follows the one that is shown, and the answer under way, are of no use. */
+  private _turn(): void {
+    this._turns++;
+    this._next = null;
+    this._changed.emit();
+  }
+
   private async _load(): Promise<void> {
-    const key = this._keys[this._keys.length - 1];
+    const turn = this._turns;
+    let page: IPage<T> | null = null;
+    let error: CloudMLError | null = null;
     try {
-      const { rows, next } = await this._ask(key);
-      this._rows = rows;
-      this._next = next;
-      this._error = null;
+      page = await this._ask(this._keys[this._keys.length - 1]);
     } catch (reason) {
-      this._error = CloudMLError.from(reason);
+      error = CloudMLError.from(reason);
+    }
+    if (turn !== this._turns) {
+      return;
+    }
+    this._error = error;
+    if (page) {
+      this._rows = page.rows;
+      this._next = page.next;
     }
     if (!this._isDisposed) {
       this._changed.emit();
@@ -123,6 +141,7 @@ export class Paged<T> implements IDisposable {
   private _rows: ReadonlyArray<T> | null = null;
   private _next: string | null = null;
   private _error: CloudMLError | null = null;
+  private _turns = 0;
   private _timer = 0;
   private _isDisposed = false;
 }

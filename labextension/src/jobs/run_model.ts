@@ -3,6 +3,7 @@ import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
+import { singly } from './flight';
 import { RunCells } from './fold';
 import { JobsModel } from './model';
 import { IRunDetail, IRunEvent } from './types';
@@ -22,7 +23,8 @@ export class RunModel implements IDisposable {
     this._poll = new Poll({
       name: `jupyter-cloudml:run-${id}`,
       auto: false,
-      factory: () => this._look(),
+      // What was read is applied once: a look that is asked for during another one begins after it.
+      factory: singly(() => this._look()),
       frequency: { interval: LOOK, backoff: true, max: 15_000 },
       standby: 'when-hidden'
     });
@@ -80,16 +82,20 @@ export class RunModel implements IDisposable {
   }
 
   private async _look(): Promise<void> {
+    let isGone = false;
     try {
       // Every other look by the clock is at all of it; those that events ask for know what they are about.
       if (this._stale || this._looks++ % 2 === 0) {
         this._stale = false;
+        isGone = true;
         this._run = await this.jobs.client.show(this.id);
+        isGone = false;
       }
       await this._read();
       this._error = null;
     } catch (reason) {
       this._error = CloudMLError.from(reason);
+      isGone &&= this._error.status === 404;
     }
     if (this._isDisposed) {
       return;
@@ -97,6 +103,9 @@ export class RunModel implements IDisposable {
     this._changed.emit();
     if (this._error) {
       this._stale = true;
+      if (isGone) {
+        void this._poll.stop();
+      }
       throw this._error;
     }
     if (this._run && isOver(this._run.state) && this._over) {
@@ -152,7 +161,7 @@ export class RunModel implements IDisposable {
   }
 
   private _onMoved(_: JobsModel, event: IRunEvent): void {
-    if (event.id === this.id) {
+    if (event.id === this.id || this._run?.children?.some(each => each.run === event.id)) {
       this._stale = true;
       this._lookSoon();
     }

@@ -35,6 +35,21 @@ export interface IRun {
   readonly parent_run_id?: string | null;
   readonly cancel_requested?: boolean;
   readonly notebook?: string | null;
+  /** How many runs a sweep has; of another run it is null. */
+  readonly sweep_count?: number | null;
+  /** The place of a run in the sweep `parent_run_id`. */
+  readonly sweep_index?: number | null;
+}
+
+/** One run of a sweep, with the parameters that it does not share with the others. */
+export interface IChild {
+  readonly run: string;
+  readonly index: number;
+  readonly parameters: JSONObject;
+  readonly state: RunState;
+  readonly reason: string | null;
+  /** What its notebook told as results. */
+  readonly result: JSONObject | null;
 }
 
 export interface IAttempt {
@@ -73,6 +88,8 @@ export interface IRunDetail extends Omit<IRun, 'attempts'> {
   readonly attempts: ReadonlyArray<IAttempt>;
   readonly provenance: IProvenance;
   readonly cost: number | null;
+  /** The runs of a sweep, in its order. */
+  readonly children?: ReadonlyArray<IChild>;
   /** The kernel that a failed run has left, to look into and to go on in. */
   readonly kept?: { readonly until_ms: number; readonly cell: number | null } | null;
   /** From which cell of which run it has gone on, or why it has not. */
@@ -153,6 +170,19 @@ export interface IJob {
   readonly strip: ReadonlyArray<IStripRun>;
   /** The notebook's path below the server's root, where it is there. */
   readonly path?: string | null;
+  /** How its triggers are; a list of jobs leaves them out. */
+  readonly triggers?: ReadonlyArray<IJobTrigger>;
+}
+
+/** A trigger of a job, and why its last look failed. */
+export interface IJobTrigger {
+  readonly key: string;
+  readonly words: string;
+  readonly error?: {
+    readonly message: string;
+    readonly hint?: string | null;
+    readonly since_ms: number;
+  } | null;
 }
 
 /** A trigger in words, and the times at which it fires next. */
