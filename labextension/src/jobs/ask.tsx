@@ -8,7 +8,7 @@ import { CloudMLError } from '../api';
 import { titledDialog } from '../dialogs';
 import { machineSpecs, specMachine } from '../specs';
 import { ICloudML } from '../tokens';
-import { ParameterFields, collect } from './parameters';
+import { ParameterFields, collect, kindText } from './parameters';
 import { Preview } from './preview';
 import { IFileCell, IParameter, ISelection } from './types';
 
@@ -46,6 +46,17 @@ export class RunQuestion {
 
   /** Ask; null where it is given up. `error` is why the answer before could not be used. */
   async ask(error: CloudMLError | null): Promise<IAnswer | null> {
+    for (;;) {
+      const answer = await this._askOnce(error);
+      const wrong = answer?.wrong;
+      if (!answer || !wrong) {
+        return answer;
+      }
+      error = this._refusal(wrong);
+    }
+  }
+
+  private async _askOnce(error: CloudMLError | null): Promise<IFormAnswer | null> {
     const trans = this._trans;
     const { selection, title } = this._proposal;
     const form = new RunForm(this._proposal, this._typed, error, this._model, trans);
@@ -55,7 +66,7 @@ export class RunQuestion {
       accept: false,
       actions: [SCHEDULE]
     });
-    const dialog = titledDialog<IAnswer>({
+    const dialog = titledDialog<IFormAnswer>({
       title,
       body: form,
       buttons: [
@@ -71,8 +82,24 @@ export class RunQuestion {
     return result.button.accept || isSchedule ? { ...form.getValue(), schedule: isSchedule } : null;
   }
 
+  /** Why a parameter that is none of its kind is not sent: what runs would be the notebook's own value. */
+  private _refusal({ name, kind }: IParameter): CloudMLError {
+    const trans = this._trans;
+    const message = trans.__('What is written for %1 is not %2.', name, kindText(trans, kind));
+    return new CloudMLError({
+      code: 'bad_parameter',
+      message,
+      hint: trans.__('Nothing was run. Correct it, or write the value of the notebook there.')
+    });
+  }
+
   /** What was typed stays when it is asked again. */
   private readonly _typed: ITypedForm = { texts: {}, left: new Set() };
+}
+
+/** What the form has, and the first parameter whose text is no value. */
+interface IFormAnswer extends IAnswer {
+  readonly wrong: IParameter | null;
 }
 
 interface ITypedForm {
@@ -83,7 +110,7 @@ interface ITypedForm {
   left: Set<number>;
 }
 
-class RunForm extends ReactWidget implements Dialog.IBodyWidget<IAnswer> {
+class RunForm extends ReactWidget implements Dialog.IBodyWidget<IFormAnswer> {
   constructor(
     private readonly _proposal: IProposal,
     private readonly _typed: ITypedForm,
@@ -100,11 +127,13 @@ class RunForm extends ReactWidget implements Dialog.IBodyWidget<IAnswer> {
     );
   }
 
-  getValue(): IAnswer {
+  getValue(): IFormAnswer {
+    const { values, wrong } = collect(this._parameters ?? [], this._typed.texts);
     return {
       machine: this._machine,
       kernel: this._kernel(),
-      parameters: collect(this._parameters ?? [], this._typed.texts).values,
+      parameters: values,
+      wrong,
       cells: this._cells(),
       schedule: false
     };

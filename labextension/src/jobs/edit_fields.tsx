@@ -6,7 +6,7 @@ import * as React from 'react';
 
 import { EditModel } from './edit_model';
 import { FieldKind, isObject } from './form_schema';
-import { ParameterFields, asText, valueOf } from './parameters';
+import { ParameterFields, asText, parameterId, valueOf } from './parameters';
 import { TriggersField } from './trigger_fields';
 
 /** What the fields of ours know besides what the form's library tells them. */
@@ -35,19 +35,29 @@ export function Errors({
   );
 }
 
+/** Tell the form of fields whose text is no value, for as long as it is none. */
+function useMarks(edit: EditModel, wrong: ReadonlyArray<string>): void {
+  React.useEffect(() => {
+    wrong.forEach(id => edit.mark(id, true));
+    return () => wrong.forEach(id => edit.mark(id, false));
+  }, [edit, wrong.join(' ')]);
+}
+
 /** A text that stands for a value, for as long as it does. */
 function TextValue(props: {
   readonly field: Field;
+  readonly edit: EditModel;
   readonly write: (value: JSONValue | undefined) => string;
   /** The value; null where the text is none, undefined where it is left out. */
   readonly read: (text: string) => { value: JSONValue | undefined } | null;
   readonly wrong: string;
   readonly placeholder: string;
 }): JSX.Element {
-  const { field, write, read, wrong, placeholder } = props;
+  const { edit, field, write, read, wrong, placeholder } = props;
   const { formData, idSchema } = field;
   const [text, setText] = React.useState(() => write(formData));
   const isWrong = read(text) === null;
+  useMarks(edit, isWrong ? [idSchema.$id] : []);
   React.useEffect(() => {
     const now = read(text);
     // What somebody else has changed is shown; what is typed stays as it is typed.
@@ -115,10 +125,11 @@ function writePairs(value: JSONValue | undefined): string {
     : '';
 }
 
-function JSONField({ field, trans }: { field: Field; trans: TranslationBundle }): JSX.Element {
+function JSONField({ field, edit, trans }: { field: Field } & IFieldContext): JSX.Element {
   return (
     <TextValue
       field={field}
+      edit={edit}
       write={writeJSON}
       read={readJSON}
       wrong={trans.__('This is no JSON.')}
@@ -134,8 +145,17 @@ function Parameters({ field, edit, trans }: { field: Field } & IFieldContext): J
   const parameters = edit.parameters ?? [];
   const given = isObject(formData) ? formData : {};
   const known = parameters.map(({ name }) => name);
-  if (parameters.length === 0 || Object.keys(given).some(name => !known.includes(name))) {
-    return <JSONField field={field} trans={trans} />;
+  const isKnown = parameters.length > 0 && Object.keys(given).every(name => known.includes(name));
+  const wrong = (isKnown ? parameters : []).filter(parameter => {
+    const text = texts[parameter.name];
+    return text !== undefined && valueOf(parameter, text) === undefined;
+  });
+  useMarks(
+    edit,
+    wrong.map(({ name }) => parameterId(name))
+  );
+  if (!isKnown) {
+    return <JSONField field={field} edit={edit} trans={trans} />;
   }
   const shown = Object.fromEntries(
     parameters.flatMap(parameter => {
@@ -181,6 +201,7 @@ export function fieldsOf({
     pairs: field => (
       <TextValue
         field={field}
+        edit={edit}
         write={writePairs}
         read={readPairs}
         wrong={trans.__('Write one NAME=VALUE in each line.')}
@@ -190,6 +211,7 @@ export function fieldsOf({
     words: field => (
       <TextValue
         field={field}
+        edit={edit}
         write={value => (Array.isArray(value) ? value.join(', ') : '')}
         read={text => {
           const words = text.split(/[\s,]+/).filter(Boolean);
@@ -199,6 +221,6 @@ export function fieldsOf({
         placeholder=""
       />
     ),
-    json: field => <JSONField field={field} trans={trans} />
+    json: field => <JSONField field={field} edit={edit} trans={trans} />
   };
 }

@@ -47,6 +47,11 @@ export class EditModel implements IDisposable {
     return this._parameters;
   }
 
+  /** The ids of fields whose text is no value; what the definition has for them was written before. */
+  get wrong(): ReadonlySet<string> {
+    return this._wrong;
+  }
+
   get busy(): boolean {
     return this._busy;
   }
@@ -86,6 +91,11 @@ export class EditModel implements IDisposable {
       this._error = CloudMLError.from(reason);
     }
     this._emit();
+  }
+
+  /** Take note whether the text of a field is a value. */
+  mark(id: string, isWrong: boolean): void {
+    this._wrong[isWrong ? 'add' : 'delete'](id);
   }
 
   /** Take what was typed. */
@@ -146,6 +156,7 @@ export class EditModel implements IDisposable {
   private _schema: JSONObject | null = null;
   private _data: JSONObject;
   private _path: string | null = null;
+  private readonly _wrong = new Set<string>();
   private _parameters: ReadonlyArray<IParameter> | null = null;
   private _error: CloudMLError | null = null;
   private _busy = false;

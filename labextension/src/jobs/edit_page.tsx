@@ -108,7 +108,12 @@ export class EditPage extends ReactWidget {
         {() => (
           <div className="jp-cloudml-page-content">
             <h1>{name === null ? trans.__('New job') : trans.__('Change %1', name)}</h1>
-            <Form page={this._props} edit={this._edit} onDone={() => this._close()} />
+            <Form
+              page={this._props}
+              edit={this._edit}
+              node={this.node}
+              onDone={() => this._close()}
+            />
           </div>
         )}
       </UseSignal>
@@ -123,9 +128,23 @@ export class EditPage extends ReactWidget {
   private readonly _edit: EditModel;
 }
 
+/** Lead to the first field whose text is no value: what is wrong with it is said beside it. */
+function showWrong(ids: ReadonlySet<string>, node: HTMLElement): void {
+  const [field] = [...ids].flatMap(
+    id => node.querySelector<HTMLElement>(`#${CSS.escape(id)}`) ?? []
+  );
+  const folded = field?.closest('details');
+  if (folded) {
+    folded.open = true;
+  }
+  field?.focus();
+}
+
 function Form(props: {
   readonly page: IEditProps;
   readonly edit: EditModel;
+  /** Where the form is shown. */
+  readonly node: HTMLElement;
   readonly onDone: () => void;
 }): JSX.Element {
   const { page, edit, onDone } = props;
@@ -160,6 +179,10 @@ function Form(props: {
     );
   }
   const submit = async () => {
+    if (edit.wrong.size > 0) {
+      showWrong(edit.wrong, props.node);
+      return;
+    }
     const job = await edit.submit();
     if (job) {
       onDone();

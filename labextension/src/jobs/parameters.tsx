@@ -92,6 +92,11 @@ export function collect(
   return { values, wrong };
 }
 
+/** The id of the field of a parameter. */
+export function parameterId(name: string): string {
+  return `jp-cloudml-parameter-${name}`;
+}
+
 /** A field for each parameter of a notebook. */
 export function ParameterFields(props: {
   readonly parameters: ReadonlyArray<IParameter>;
@@ -104,7 +109,7 @@ export function ParameterFields(props: {
     <>
       {parameters.map(parameter => {
         const { name, kind, help } = parameter;
-        const id = `jp-cloudml-parameter-${name}`;
+        const id = parameterId(name);
         const text = texts[name] ?? asText(parameter, parameter.default);
         const wrong = valueOf(parameter, text) === undefined;
         const hint = [help, kindText(trans, kind)].filter(Boolean).join(' · ');
