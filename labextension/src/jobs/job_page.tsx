@@ -10,7 +10,7 @@ import { IListProps, dueText } from './list_page';
 import { ActButtons, ListTrouble, Pages, RunTable } from './list_parts';
 import { Strip } from './marks';
 import { Facts, Fold } from './run_parts';
-import { IJob, IPreview } from './types';
+import { IJob, IJobTrigger, IPreview } from './types';
 import { awayText, fileName, timeText } from './words';
 
 export interface IJobProps extends IListProps {
@@ -81,6 +81,7 @@ export class JobPage extends ReactWidget {
         <section className="jp-cloudml-part" aria-labelledby={`${this.id}-when`}>
           <h2 id={`${this.id}-when`}>{trans.__('When it runs')}</h2>
           <Times previews={previews} now={now} trans={trans} />
+          <Failing triggers={job.triggers ?? []} now={now} trans={trans} />
         </section>
         <section className="jp-cloudml-part" aria-labelledby={`${this.id}-runs`}>
           <h2 id={`${this.id}-runs`}>{trans.__('Runs')}</h2>
@@ -157,6 +158,28 @@ export function Times(props: {
         </li>
       ))}
     </ul>
+  );
+}
+
+/** Triggers whose last looks failed, and why. */
+function Failing(props: {
+  readonly triggers: ReadonlyArray<IJobTrigger>;
+  readonly now: number;
+  readonly trans: TranslationBundle;
+}): JSX.Element {
+  const { triggers, now, trans } = props;
+  return (
+    <>
+      {triggers.map(
+        ({ key, words, error }) =>
+          error && (
+            <p key={key} className="jp-cloudml-invalid" role="alert">
+              {trans.__('Cannot look since %1 (%2):', timeText(error.since_ms, now), words)}{' '}
+              {error.message} {error.hint}
+            </p>
+          )
+      )}
+    </>
   );
 }
 

@@ -12,6 +12,7 @@ import { JobsModel } from './model';
 import { RunModel } from './run_model';
 import { Acts, Left } from './run_acts';
 import { Attempts, Fold, Log, Provenance, parametersText } from './run_parts';
+import { Children, InSweep } from './sweep';
 import { Timeline } from './timeline';
 import { IRunDetail } from './types';
 import { fileName, isOver, runWord, timeText, tookText } from './words';
@@ -129,7 +130,9 @@ function Page({ page, model }: IPartProps): JSX.Element {
       <Head page={page} model={model} run={run} now={now} machine={machine} />
       {error && <Refusal error={error} />}
       {cells && <Timeline cells={cells} now={now} trans={trans} onCell={show} />}
-      {cells ? (
+      {run.sweep_count ? (
+        <Children run={run} commands={page.commands} trans={trans} />
+      ) : cells ? (
         <Cells
           cells={cells}
           first={chosen ?? pageOf(cells.current)}
@@ -202,6 +205,7 @@ function Head(
         </button>
       </p>
       {parameters && <p className="jp-cloudml-detail">{parameters}</p>}
+      <InSweep run={run} commands={commands} trans={trans} />
       {run.reason && (
         <p
           className={
