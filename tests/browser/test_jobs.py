@@ -71,6 +71,11 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
     expect(question.get_by_label("alpha")).to_have_value("0.5")
     expect(question).to_contain_text("how much of it")
     assert view.axe(".jp-Dialog") == []
+    question.get_by_label("alpha").fill("1OO")  # no number: what would run is the notebook's own
+    question.get_by_role("button", name="Run", exact=True).click()
+    expect(question.get_by_role("alert").first).to_contain_text("alpha is not a number")
+    expect(question.get_by_label("alpha")).to_have_value("1OO")
+    question.get_by_label("alpha").fill("0.5")
     question.get_by_role("button", name="Run", exact=True).click()
 
     expect(word(view)).to_have_text("running", timeout=RUN_MS)
@@ -145,6 +150,25 @@ def test_selected_cells_run_with_what_they_need_and_a_run_is_cancelled(
     expect(page(view).get_by_role("button", name="Run again")).to_be_enabled()
 
 
+def test_the_page_of_a_sweep_is_a_table_of_its_runs(view: View, lab: Lab, name: str) -> None:
+    write(lab, name, ["alpha = 1\nbeta = 'x'", "print('alpha is', alpha)"], tagged=0)
+    sweep = {"name": name, "notebook": f"{name}.ipynb", "sweep": {"alpha": [2, 3]}}
+    lab.api("POST", "jobs", {"definition": sweep})
+    run = lab.api("POST", f"jobs/{name}/run")["id"]
+    view.command("cloudml:show-run", {"id": run})
+    table = page(view).get_by_role("table", name="The runs of the sweep")
+    expect(table.get_by_role("row")).to_have_count(3)
+    expect(table.get_by_role("row").nth(2)).to_contain_text("alpha = 3")
+    expect(word(view)).to_have_text("succeeded", timeout=RUN_MS)
+    expect(page(view)).to_contain_text("2 of 2 runs are over.")
+    expect(table.get_by_text("succeeded")).to_have_count(2)
+    assert view.axe(FRONT) == []
+    table.get_by_role("button", name="Show run 2 of the sweep").click()
+    expect(cell(view, 3)).to_contain_text("alpha is 3")
+    page(view).get_by_role("button", name="run 2 of a sweep").click()
+    expect(table).to_be_visible()
+
+
 def test_a_job_is_made_looked_at_changed_paused_and_deleted(
     view: View, lab: Lab, name: str
 ) -> None:
@@ -159,6 +183,8 @@ def test_a_job_is_made_looked_at_changed_paused_and_deleted(
     expect(form.get_by_label("count")).to_have_value("3")
     form.get_by_label("count").fill("many")
     expect(form.get_by_text("Give a whole number.")).to_be_visible()
+    form.get_by_role("button", name="Make the job").click()
+    expect(form.get_by_label("count")).to_be_focused()
     form.get_by_label("count").fill("5")
     form.get_by_role("button", name="Add: at times (cron)").click()
     expression = form.get_by_label("Cron expression of trigger 1")

@@ -1,6 +1,7 @@
 import { Dialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
+import { UUID } from '@lumino/coreutils';
 
 import { titledDialog } from '../dialogs';
 import { CommandIDs } from '../tokens';
@@ -25,7 +26,7 @@ export function actsOf(job: IJob, options: IActOptions, gone: () => void): IAct[
   const { commands, jobs, trans } = options;
   const { name, paused } = job;
   const run = async () => {
-    const made = await jobs.client.runJob(name);
+    const made = await jobs.client.runJob(name, UUID.uuid4());
     await commands.execute(CommandIDs.showRun, { id: made.id });
   };
   return [

@@ -78,8 +78,9 @@ export class JobsClient {
     return this._client.ask(`${jobPath(name)}/${paused ? 'pause' : 'resume'}`, {});
   }
 
-  runJob(name: string, parameters: JSONObject = {}): Promise<IRun> {
-    return this._client.ask(`${jobPath(name)}/run`, { parameters });
+  /** Run a job now; said again with the same token, it runs once. */
+  runJob(name: string, token: string): Promise<IRun> {
+    return this._client.ask(`${jobPath(name)}/run`, { token });
   }
 
   remove(name: string): Promise<void> {

@@ -69,7 +69,10 @@ function addRunPage(app: JupyterFrontEnd, options: IPageOptions): void {
   });
   const showHtml = (html: string, run: IRunDetail) => {
     const title = fileName(run.provenance.notebook) || run.job;
-    const widget = sandboxed(html, `jp-cloudml-html-${run.id}`, trans.__('Page of %1', title));
+    const id = `jp-cloudml-html-${run.id}`;
+    // Said again, the page is made anew: two of one id cannot be told apart.
+    [...shell.widgets('main')].find(each => each.id === id)?.dispose();
+    const widget = sandboxed(html, id, trans.__('Page of %1', title));
     shell.add(widget, 'main');
     shell.activateById(widget.id);
   };

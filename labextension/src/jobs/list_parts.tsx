@@ -10,8 +10,15 @@ import { Paged } from './paged';
 import { IRun } from './types';
 import { isOver, runWord, timeText, tookText } from './words';
 
-/** Buttons of a row. */
+/** Buttons of a row, of which one works at a time. */
 export function ActButtons({ acts }: { readonly acts: ReadonlyArray<IAct> }): JSX.Element {
+  const [busy, setBusy] = React.useState(false);
+  const run = (act: IAct['act']) => {
+    setBusy(true);
+    void act()
+      .catch(showFailure)
+      .finally(() => setBusy(false));
+  };
   return (
     <>
       {acts.map(({ text, name, act }) => (
@@ -21,7 +28,9 @@ export function ActButtons({ acts }: { readonly acts: ReadonlyArray<IAct> }): JS
           className="jp-cloudml-button"
           aria-label={name}
           title={name}
-          onClick={() => void act().catch(showFailure)}
+          // Not `disabled`: the focus, and the dialog that gives it back, need the button.
+          aria-disabled={busy}
+          onClick={() => busy || run(act)}
         >
           {text}
         </button>
