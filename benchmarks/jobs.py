@@ -75,6 +75,9 @@ class Instant:
     def forget(self, order: Order) -> None:
         """There is nothing to forget."""
 
+    def drop(self, order: Order) -> None:
+        """Nothing is followed."""
+
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Say nothing: there is nothing to wait for."""
         return lambda: None

@@ -83,6 +83,9 @@ class Processes:
     def forget(self, order: Order) -> None:
         """Keep everything: the test counts it."""
 
+    def drop(self, order: Order) -> None:
+        """Nothing is followed."""
+
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
 

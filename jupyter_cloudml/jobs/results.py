@@ -87,14 +87,14 @@ class Results:
     def _notebook(self, run_id: str, attempt: int, fence: int) -> Path:
         sent = self.given(run_id, attempt)
         made = executed(sent, self.log_of(run_id, attempt).read())
-        data = (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()
+        data = (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
         return self._artifact(run_id, attempt, fence, NOTEBOOK, f"{attempt}.ipynb", data)
 
     def _page(self, run: RunRecord, attempt: int, title: str, notebook: Path) -> Path:
         page = self._folder / run.id / f"{attempt}.html"
         if run.ended_ms is not None and page.exists():
             return page
-        data = html(json.loads(notebook.read_bytes()), title).encode()
+        data = html(json.loads(notebook.read_bytes()), title).encode(errors="replace")
         return self._artifact(run.id, attempt, run.fence, PAGE, page.name, data)
 
     def _artifact(

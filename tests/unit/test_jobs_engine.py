@@ -75,6 +75,7 @@ class Scripted:
         self.now: dict[str, Observation] = {}
         self.asked_to_end: list[str] = []
         self.forgotten: list[str] = []
+        self.dropped: list[tuple[str, int]] = []
         self.refuse: Callable[[Order], Exception | None] = lambda order: None
         self.revoked: set[str] = set()
         self.unreachable = False
@@ -106,6 +107,9 @@ class Scripted:
 
     def forget(self, order: Order) -> None:
         self.forgotten.append(order.name)
+
+    def drop(self, order: Order) -> None:
+        self.dropped.append((order.name, order.fence))
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
@@ -558,6 +562,30 @@ class TestServers:
         assert (run.state, run.owner, run.fence) == ("running", two.id, 2)
         assert len(world.machines.started) == 1
 
+    @pytest.mark.parametrize("ended", [False, True])
+    def test_what_another_server_has_taken_is_followed_here_no_more(
+        self, world: World, ended: bool
+    ) -> None:
+        run = self.begun(world)
+        two = world.server()
+        world.store.claims.take_over(two.id, {world.one.id}, world.clock.wall, BEGIN + DAY, 10)
+        if ended:
+            world.machines.end(run)
+        world.tick(1 if ended else 11)
+        assert world.machines.dropped == [(f"run-{run.id}-1", 1)]
+        assert world.machines.forgotten == []
+
+    def test_an_attempt_knows_how_many_before_it_have_not_begun(self, world: World) -> None:
+        world.machines.refuse = lambda order: (
+            NotStarted("no link", again=True) if order.attempt < 3 else None
+        )
+        world.job()
+        world.jobs.run("nightly")
+        for _ in range(3):
+            world.tick(400)
+        (order,) = world.machines.started
+        assert (order.attempt, order.failed_starts, order.tries) == (3, 2, 1)
+
     def test_a_server_that_lost_its_lease_starts_nothing(self, world: World) -> None:
         world.job()
         world.one.tick()
@@ -694,6 +722,10 @@ class TestVerdicts:
         assert verdict.state is State.FAILED
         assert verdict.reason is not None and verdict.reason.startswith("oom: ")
         assert "job retry RUN --on NAME" in verdict.reason
+
+    def test_names_that_never_start_are_tried_less_and_less_often(self) -> None:
+        delays = [of_failed_start(self.seen(failed_starts=n), None).delay_ms for n in range(12)]
+        assert delays[:3] == [0, 2000, 4000] and delays[-1] == 300_000
 
     def test_starts_that_fail_are_tried_less_and_less_often(self) -> None:
         error = NotStarted("no link", again=True)

@@ -17,6 +17,7 @@ from jupyter_cloudml.jobs.attempts.kept import KeptKernels, resumed
 from jupyter_cloudml.jobs.definition.model import JobSpec
 from jupyter_cloudml.jobs.notebooks.lineage import completed, had
 from jupyter_cloudml.jobs.runner import provenance
+from jupyter_cloudml.jobs.runner.ends import not_moved_in
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import MachineRecord, Store
 from jupyter_cloudml.store.jobs_claims import Move
@@ -155,6 +156,14 @@ def test_only_the_last_attempt_leaves_its_kernel() -> None:
     )
     assert [kept_for(spec, n) for n in (1, 2, 3)] == [0.0, 0.0, 1800.0]
     assert kept_for(JobSpec.from_dict({"name": "a", "notebook": "b"}), 1) == 0
+
+
+def test_a_kernel_that_cannot_move_in_repeats_no_line_of_its_code() -> None:
+    lines = ["----> 3 _o.environ.update({'TOKEN': 'hunter2'})", "OSError: no folder"]
+    reply = {"status": "error", "ename": "OSError", "evalue": "no folder\nx", "traceback": lines}
+    assert str(not_moved_in(reply)) == "the kernel cannot work there: OSError: no folder"
+    assert str(not_moved_in({"status": "abort"})) == "the kernel cannot work there: abort"
+    assert len(str(not_moved_in({**reply, "evalue": "x" * 9000}))) < 400
 
 
 @pytest.mark.parametrize(("price", "cost"), [(500_000, 125_000), (None, None)])

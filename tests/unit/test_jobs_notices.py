@@ -198,3 +198,16 @@ def test_a_text_is_bounded_whatever_the_run_has_said() -> None:
     shown = dict.fromkeys(("job", "run", "state", "machine"), "x") | {"reason": "r" * 100_000}
     title, body = text_of("failure", shown, (3, "code\n" * 10_000))
     assert len(body) <= 3000 and len(title) <= 200 and "Cell 3:" in body
+
+
+def test_an_error_of_the_notifier_is_a_try(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(address: str, title: str, body: str) -> str | None:
+        raise KeyError(address)
+
+    world.job({"to": "mailto://localhost:2525?to=ada@example.org"})
+    run = world.run()
+    monkeypatch.setattr(world.one, "_deliver", broken)
+    assert world.one.tick()
+    (notice,) = world.notices(run)
+    assert (notice["tries"], notice["error"]) == (1, "an error of the notifier: KeyError")
+    assert not world.one.tick(), "it waits for its next try"

@@ -34,7 +34,13 @@ def test_secrets_are_looked_up_and_a_missing_one_is_named_by_its_reference(
     monkeypatch.setitem(sys.modules, "keyring", ring)
     found = resolve({"A": "env:A_TOKEN", "B": f"file:{tmp_path / 'token'}", "C": "keyring:a/b/ada"})
     assert found == {"A": "one", "B": "two", "C": "three"}
-    for uri in ("env:NOT_SET_ANYWHERE", f"file:{tmp_path}", "file:/nowhere", "keyring:a/b/eve"):
+    for uri in (
+        "env:NOT_SET_ANYWHERE",
+        f"file:{tmp_path}",
+        "file:/nowhere",
+        "keyring:a/b/eve",
+        "file:~nobody-of-this-name/x",
+    ):
         with pytest.raises(UsageError) as caught:
             resolve({"A": "env:A_TOKEN", "X": uri})
         assert caught.value.code == "no_secret" and uri in caught.value.message

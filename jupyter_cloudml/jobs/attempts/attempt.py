@@ -269,6 +269,10 @@ class Attempt:
         """Have it end; `follow` returns once it has, for certain."""
         self._cancelled.set()
 
+    def end(self) -> None:
+        """Have its process ended, also where nobody can read what it says; not waited for."""
+        self._process.stop(STOP_GRACE_S)
+
     def follow(
         self,
         sink: Sink,

@@ -82,7 +82,7 @@ class Composer:
             secrets=resolve(spec.secrets),
             timeout_s=spec.timeout_s,
             cell_timeout_s=spec.cell_timeout_s,
-            keep_on_failure_s=kept_for(spec, order.attempt),
+            keep_on_failure_s=kept_for(spec, order.tries),
             resume=resume,
         )
         self._note(order, work, place.code if place else snapshot.code)
@@ -170,9 +170,9 @@ class Composer:
         return python
 
 
-def kept_for(spec: JobSpec, attempt: int) -> float:
-    """Return for how many seconds the kernel of this attempt is kept where it fails: that of the last one that there is."""
-    last = attempt > spec.retry.count
+def kept_for(spec: JobSpec, tries: int) -> float:
+    """Return for how many seconds the kernel of this try is kept where it fails: that of the last one that there is."""
+    last = tries > spec.retry.count
     return float(interval_s(spec.keep_on_failure)) if spec.keep_on_failure and last else 0.0
 
 

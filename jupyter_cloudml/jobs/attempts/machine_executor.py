@@ -1,30 +1,24 @@
-"""Runs attempts on machines over their links: the executor of the scheduler. Each attempt is followed by a thread of its own."""
+"""Runs attempts on machines over their links: the executor of the scheduler. Each attempt is followed by a thread of its own (followed.py)."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import AgentError, CloudMLError, LinkDown, NotFound
+from ...errors import AgentError, CloudMLError, LinkDown
 from ...link.link import Link
-from ..notebooks.records import START, Cursor, Record
-from ..scheduling.executor import Exit, NotStarted, Observation, Order, Phase
-from .attempt import START_S, Attempt, Attempts, Kept, Outcome, Work
+from ..notebooks.records import START, Cursor
+from ..scheduling.executor import NotStarted, Observation, Order, Phase
+from .attempt import START_S, Attempt, Attempts, Kept, Work
+from .followed import Followed
 from .readiness import Readiness
 from .run_log import RunLog
 
 log = logging.getLogger(__name__)
-AGAIN_S = 5.0  # seconds between two tries to follow, after a full disk or a lost link
-CAUSES = {
-    "out_of_memory": "oom",
-    "cell_timeout": "timeout",
-    "run_timeout": "timeout",
-    "runner_died": "lost",
-}
+LEAVE_S = 10.0  # a thread that follows nothing any more has ended by then
 _NOTHING_RUNS = ("cannot_start", "no_space", "refused", "usage", "os_error")
 
 Compose = Callable[[Order, Link], Work]
@@ -52,7 +46,8 @@ class MachineExecutor:
         self.ended = ended
         self._attempts = attempts or Attempts()
         self._ready = Readiness(self._attempts.keep_ready) if keep_ready else None
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, Followed] = {}
+        self._leaving: dict[str, Followed] = {}  # let go of; their threads may not have ended
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._closed = threading.Event()
@@ -70,9 +65,8 @@ class MachineExecutor:
             link = self._link_of(order.machine)
             self._attempts.prepare(link)
             work = replace(self._compose(order, link), token=order.name)
-        except CloudMLError as exc:
-            again = isinstance(exc, LinkDown) or exc.status in (502, 503, 504)
-            raise NotStarted(exc.message, hint=exc.hint, code=exc.code, again=again) from exc
+        except Exception as exc:  # whatever it was, nothing has been started
+            raise unable(order, exc) from exc
         try:
             attempt = self._attempts.start(link, work)
         except AgentError as exc:
@@ -92,9 +86,11 @@ class MachineExecutor:
 
     def settle(self, order: Order) -> Observation:
         """Find out what became of a name, and follow it where it is there."""
-        known = self._followed.get(order.name)
+        known = self._known(order)
         if known is not None:
             return known.seen()
+        if not self._has_left(order.name):
+            return Observation(Phase.UNREACHABLE)
         try:
             link = self._link_of(order.machine)
             attempt = self._attempts.find(link, order.name, self._cursor(order))
@@ -108,9 +104,24 @@ class MachineExecutor:
             return Observation(Phase.UNREACHABLE)
         if attempt is None:
             return Observation(Phase.UNREACHABLE)
+        return self._go_on(order, link, attempt)
+
+    def _go_on(self, order: Order, link: Link, attempt: Attempt) -> Observation:
+        """Follow what was found; what still waits is given its work, and ended where there can be none."""
+        error = None
         if attempt.waits:
-            attempt.give(self._compose(order, link))
-        return self._follow(order, attempt).seen()
+            try:
+                attempt.give(self._compose(order, link))
+            except Exception as exc:  # noqa: BLE001  # told in the log, and as the reason
+                error = unable(order, exc)
+        if error is not None and error.again:
+            log.warning("the attempt %s cannot be given its work: %s", order.name, error)
+            attempt.leave()
+            return Observation(Phase.UNREACHABLE)
+        followed = self._follow(order, attempt)
+        if error is not None:
+            followed.end_as_failed(error.message)
+        return followed.seen()
 
     def cancel(self, order: Order) -> None:
         """Ask the process to end, then make it."""
@@ -134,6 +145,17 @@ class MachineExecutor:
         if attempt is not None and not attempt.row["warm"]:
             attempt.forget()
 
+    def drop(self, order: Order) -> None:
+        """Follow an attempt no more, at once: another server has it."""
+        with self._lock:
+            followed = self._followed.get(order.name)
+            if followed is None or followed.order.fence > order.fence:
+                return
+            del self._followed[order.name]
+            left = {name: each for name, each in self._leaving.items() if each.thread.is_alive()}
+            self._leaving = left | {order.name: followed}
+        followed.let_go()
+
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Have `changed` called when something new is known."""
         self._listeners.append(changed)
@@ -144,7 +166,11 @@ class MachineExecutor:
         self._closed.set()
         if self._ready is not None:
             self._ready.close()
-        for followed in list(self._followed.values()):
+        with self._lock:
+            all_of_them = [*self._followed.values(), *self._leaving.values()]
+        for followed in all_of_them:
+            followed.let_go()
+        for followed in all_of_them:
             followed.thread.join(2)
             followed.attempt.leave()
             followed.log.close()
@@ -159,12 +185,32 @@ class MachineExecutor:
         finally:
             kept.close()
 
-    def _follow(self, order: Order, attempt: Attempt) -> _Followed:
+    def _known(self, order: Order) -> Followed | None:
+        """Return who follows an attempt for its owner of now; one that does not any more is dropped."""
+        with self._lock:
+            known = self._followed.get(order.name)
+        if known is not None and (known.order.fence < order.fence or known.is_dead):
+            self.drop(order)
+            return None
+        return known
+
+    def _has_left(self, name: str) -> bool:
+        """Wait for who followed an attempt before: its records have one writer."""
+        with self._lock:
+            left = self._leaving.get(name)
+        if left is None:
+            return True
+        left.thread.join(LEAVE_S)
+        return not left.thread.is_alive()
+
+    def _follow(self, order: Order, attempt: Attempt) -> Followed:
         with self._lock:
             known = self._followed.get(order.name)
             if known is None:
-                known = _Followed(self, order, attempt)
+                known = Followed(self, order, attempt)
                 self._followed[order.name] = known
+                if self._closed.is_set():
+                    known.let_go()
                 known.thread.start()
         return known
 
@@ -182,118 +228,13 @@ class MachineExecutor:
         """Let another run have the kernel that an attempt has left. Raises LinkDown."""
         self._attempts.offer(attempt, order.name, kept.until_ms)
 
-    @property
-    def closed(self) -> threading.Event:
-        """Set once nothing is followed any more."""
-        return self._closed
 
-
-class _Followed:
-    """One attempt that is followed (a Sink)."""
-
-    def __init__(self, executor: MachineExecutor, order: Order, attempt: Attempt) -> None:
-        self.executor, self.order, self.attempt = executor, order, attempt
-        self.log = executor.log_of(order.run_id, order.attempt)
-        self.thread = threading.Thread(target=self._run, name=f"run-{order.name}", daemon=True)
-        self._since = time.monotonic()
-        self._began, self._wanted = attempt.has_begun, False
-        self._up = True
-        self._outcome: Outcome | None = None
-        self._gone = False
-
-    def seen(self) -> Observation:
-        """Return what is known now."""
-        age = time.monotonic() - self._since
-        if self._outcome is not None:
-            return Observation(Phase.ENDED, age, exit_of(self._outcome))
-        if self._gone:
-            return Observation(Phase.GONE, age)
-        if not self._up:
-            return Observation(Phase.UNREACHABLE, age)
-        return Observation(Phase.RUNNING if self._began else Phase.STARTING, age)
-
-    def cancel(self) -> None:
-        """Have it end, also after it was looked for again."""
-        self._wanted = True
-        self.attempt.cancel()
-
-    def take(self, batch: Sequence[Record], cursor: Cursor) -> None:
-        """Keep what it says."""
-        self.log.append(batch, cursor)
-        if not self._began and any(record["record"] == "begun" for record in batch):
-            self._began = True
-            self.executor.changed()
-
-    def link(self, up: bool) -> None:
-        """Note whether the machine answers."""
-        self._up = up
-        self.executor.changed()
-
-    def _run(self) -> None:
-        while not self.executor.closed.is_set():
-            try:
-                self.log.open()
-                before = self.log.read()
-                outcome = self.attempt.follow(self, self.executor.closed, before)
-                if outcome is not None:
-                    self._keep()
-                    self._offer(outcome)
-                self._outcome = outcome
-                break
-            except NotFound:
-                self._gone = True
-                break
-            except (CloudMLError, OSError) as exc:
-                log.warning("the attempt %s is followed again: %s", self.order.name, exc)
-                self._up = False
-            finally:
-                self.log.close()
-                self.executor.changed()
-            if not self._find_again():
-                self.executor.changed()
-                return
-
-    @property
-    def has_left_its_kernel(self) -> bool:
-        """Whether its process goes on for the kernel's sake."""
-        return self._outcome is not None and self._outcome.kept is not None
-
-    def _offer(self, outcome: Outcome) -> None:
-        """Let another run have the kernel that was left. Raises LinkDown."""
-        if outcome.kept is not None:
-            self.executor.offer(self.attempt, self.order, outcome.kept)
-            self.attempt.leave()
-
-    def _keep(self) -> None:
-        """Have made what is made of the records; they are all there, so it can be made later as well."""
-        try:
-            self.executor.ended(self.order)
-        except (CloudMLError, OSError) as exc:
-            log.warning(
-                "the results of %s are made when they are asked for: %s", self.order.name, exc
-            )
-
-    def _find_again(self) -> bool:
-        """Wait until the attempt can be followed from what is kept of it; False when there is none any more."""
-        self.attempt.leave()
-        while not self.executor.closed.wait(AGAIN_S):
-            try:
-                found = self.executor.again(self.order)
-            except (CloudMLError, OSError):
-                continue
-            self._up = True
-            if found is None:
-                self._gone = True
-                return False
-            self.attempt = found
-            if self._wanted:
-                found.cancel()
-            return True
-        return False
-
-
-def exit_of(outcome: Outcome) -> Exit:
-    """Return an outcome in the scheduler's words."""
-    name = None if outcome.error is None else outcome.error.get("ename")
-    cause = CAUSES.get(outcome.reason, "error")
-    return Exit(outcome.state, cause, name, outcome.message)
+def unable(order: Order, error: Exception) -> NotStarted:
+    """Say why an attempt cannot be started, and whether that may pass by itself."""
+    if isinstance(error, CloudMLError):
+        again = isinstance(error, LinkDown) or error.status in (502, 503, 504)
+        return NotStarted(error.message, hint=error.hint, code=error.code, again=again)
+    log.error("the attempt %s met an error of the scheduler", order.name, exc_info=error)
+    return NotStarted(
+        f"it cannot be started: {type(error).__name__}", hint="the scheduler's log says more"
+    )

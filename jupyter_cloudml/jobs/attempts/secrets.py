@@ -32,10 +32,11 @@ def _of_environment(uri: str, name: str) -> str:
 
 
 def _of_file(uri: str, name: str) -> str:
-    path = Path(name).expanduser()
     try:
-        with path.open(encoding="utf-8") as file:
+        with Path(name).expanduser().open(encoding="utf-8") as file:
             text = file.read(LIMIT + 1)
+    except RuntimeError as exc:
+        raise _missing(uri, "is below the home folder of nobody", "name the whole path") from exc
     except (OSError, ValueError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is no text"
         raise _missing(uri, f"cannot be read: {why}", "see that the file is there") from exc

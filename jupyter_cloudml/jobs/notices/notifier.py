@@ -102,11 +102,14 @@ class Notifier:
             run = self._store.runs.get(notice.run_id)
             shown = self._results.look(notice.run_id)
             source = self._source(run, shown)
+            return self._deliver(address, *text_of(notice.about, shown, source))
         except StoreError:
             raise
         except CloudMLError as exc:
             return exc.message
-        return self._deliver(address, *text_of(notice.about, shown, source))
+        except Exception as exc:  # counted as a try, else it would be met for ever
+            log.exception("the notice of the run %s met an error of the notifier", notice.run_id)
+            return f"an error of the notifier: {type(exc).__name__}"
 
     def _source(self, run: RunRecord, shown: Mapping[str, Any]) -> tuple[int, str] | None:
         """Return place and code of the cell that failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -22,6 +23,14 @@ def ended(stop: Stop, cell: int | None, peak_bytes: int) -> dict[str, Any]:
         "cell": None if stop.state == "succeeded" else cell,
         "peak_bytes": peak_bytes,
     }
+
+
+def not_moved_in(reply: Mapping[str, Any]) -> Stop:
+    """The end of a run whose kernel did not take its folder and environment. The code had its secrets: no line of a traceback is repeated."""
+    name, value = str(reply.get("ename") or ""), str(reply.get("evalue") or "")
+    first = (value.splitlines() or [""])[0]
+    said = f"{name}: {first}".strip(": ")[:300] or str(reply.get("status"))[:300]
+    return Stop("failed", "kernel_start", f"the kernel cannot work there: {said}")
 
 
 def failed(name: str, value: str, index: int) -> Stop:

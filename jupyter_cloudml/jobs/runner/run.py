@@ -7,7 +7,7 @@ import signal
 import traceback
 from typing import TYPE_CHECKING
 
-from .ends import Stop, ended, failed
+from .ends import Stop, ended, failed, not_moved_in
 from .kernel import KernelProcess
 from .limits import Limits
 from .provenance import data, environment
@@ -126,7 +126,7 @@ class Run:
             code = RENAME.format(env=env_of(self.spec)) if python else ""
         reply = await run_silently(client, code)
         if reply.get("status") != "ok":
-            raise Stop("failed", "kernel_start", f"the kernel cannot work there: {reply}")
+            raise not_moved_in(reply)
 
     async def _cells(self, client: AsyncKernelClient) -> None:
         from nbclient.exceptions import CellExecutionError, DeadKernelError

@@ -172,6 +172,7 @@ class Engine:
         for run_id, held in list(self._held.items()):
             if owned.get(run_id) != held.run.fence:
                 del self._held[run_id]  # another server has it: it goes on with the same process
+                self._executor.drop(held.order)
         servers, owners = self._store.servers.list(), self._store.servers.owners()
         dead = self._presence.dead(servers, owners, at)
         if dead & owners:
@@ -243,6 +244,7 @@ class Engine:
         for answer in self._workers.answers():
             held = self._held.get(answer.order.run_id)
             if held is None or held.run.fence != answer.order.fence:
+                self._executor.drop(answer.order)
                 continue
             held.stage = Stage.UNSURE if answer.unsure else Stage.WATCHED
             if answer.error is not None:
@@ -298,6 +300,7 @@ class Engine:
             held.verdict = None
             if moved.run is None:
                 del self._held[held.run.id]
+                self._executor.drop(held.order)
                 continue
             held.run = moved.run
             self._tell(moved.events)

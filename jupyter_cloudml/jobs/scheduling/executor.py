@@ -80,6 +80,12 @@ class Order:
     spec: Mapping[str, JSON]
     params: Mapping[str, JSON] = field(default_factory=dict)
     cause: Mapping[str, JSON] = field(default_factory=dict)
+    failed_starts: int = 0  # attempts before this one of which nothing has run
+
+    @property
+    def tries(self) -> int:
+        """Return how many attempts there are of which something may have run, this one included."""
+        return self.attempt - self.failed_starts
 
     @property
     def environ(self) -> dict[str, str]:
@@ -120,6 +126,9 @@ class Executor(Protocol):
 
     def forget(self, order: Order) -> None:
         """Drop what the machine keeps of an attempt whose end is in the store."""
+
+    def drop(self, order: Order) -> None:
+        """Have no more to do with an attempt that another server has by now; it goes on. Called by who watches: it waits for nothing."""
 
     def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Have `changed` called, from any thread, when `observe` would say something new; the answer ends that."""

@@ -65,6 +65,7 @@ class Held:
             spec=self.claim.spec,
             params=params,
             cause=self.run.cause,
+            failed_starts=self.claim.failed_starts,
         )
 
     @property

@@ -68,7 +68,9 @@ def of_failed_start(seen: Seen, error: NotStarted | None) -> Verdict:
         return Verdict(State.CANCELLED, seen.reason or "cancelled", attempt_state="never")
     if error is None or error.again:
         delay = min(_SOONEST_MS * 2 ** min(seen.failed_starts, 20), _LATEST_MS)
-        return Verdict(State.RETRY_WAIT, message, delay if error else 0, "never", exit_)
+        if error is None and seen.failed_starts == 0:  # its server died, most likely
+            delay = 0
+        return Verdict(State.RETRY_WAIT, message, delay, "never", exit_)
     return of_end(seen, exit_)
 
 
