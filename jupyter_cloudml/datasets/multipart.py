@@ -74,9 +74,10 @@ class Multipart:
         return part, urls
 
     def finish(self, number: int, etags: list[str]) -> str:
-        """Have the service make the object of its parts; return its ETag. Raises DataError."""
-        key, _, upload = self.known.pop(number)
+        """Have the service make the object of its parts; return its ETag. Raises DataError: what has come is there until it is abandoned."""
+        key, _, upload = self.known[number]
         if not upload:
+            del self.known[number]
             return etags[0]
         parts = "".join(
             f"<Part><PartNumber>{n}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
@@ -87,6 +88,7 @@ class Multipart:
         code, message = said(answer.body)  # S3 may say 200 and mean no
         if code:
             raise DataError(f"{key} could not be put together: {code}: {message}", code="s3_error")
+        del self.known[number]
         return (document(answer.body).findtext("ETag") or "").strip('"')
 
     def abandon(self, number: int) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -30,10 +30,10 @@ from jupyter_cloudml.datasets.address import (
     flaw,
 )
 from jupyter_cloudml.datasets.endpoint import Endpoint, _bounded, document, said
-from jupyter_cloudml.datasets.errors import refusal
+from jupyter_cloudml.datasets.errors import DataError, refusal
 from jupyter_cloudml.datasets.globs import Choice
 from jupyter_cloudml.datasets.listing import is_size
-from jupyter_cloudml.datasets.multipart import MAX_PARTS, part_size
+from jupyter_cloudml.datasets.multipart import MAX_PARTS, WHOLE, Multipart, part_size
 from jupyter_cloudml.datasets.onhost.book import Book
 from jupyter_cloudml.datasets.onhost.cache import Cache, blob_name
 from jupyter_cloudml.datasets.onhost.durable import FEW, Disk
@@ -566,3 +566,37 @@ def test_a_file_that_cannot_be_flushed_is_told(tmp_path: Path) -> None:
             disk.flush([str(tmp_path / "none")] * 20)
     finally:
         os.close(folder)
+
+
+class Refusing:
+    """A service that begins uploads and puts none together."""
+
+    url = "http://s3"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def ask(
+        self, method: str, bucket: str, key: str, query: object, *more: object, **_: object
+    ) -> Any:
+        self.asked.append(method)
+        upload = b"<R><UploadId>u</UploadId></R>"
+        refusal = b"<Error><Code>InvalidPart</Code><Message>m</Message></Error>"
+        return SimpleNamespace(body=refusal if more else upload)
+
+    def signer(self, bucket: str) -> Any:
+        return SimpleNamespace(url=lambda *words, **more: "http://s3/part")
+
+    def now_s(self) -> int:
+        return 0
+
+
+def test_an_upload_that_could_not_be_put_together_can_be_abandoned() -> None:
+    service = Refusing()
+    with Multipart(cast("Any", service), "bucket", 60) as uploads:
+        uploads.begin(7, "big", WHOLE + 1)
+        with pytest.raises(DataError, match="InvalidPart"):
+            uploads.finish(7, ["etag"])
+        assert 7 in uploads.known, "the machine says that it gives it up"
+        uploads.abandon(7)
+    assert service.asked == ["POST", "POST", "DELETE"] and not uploads.known
