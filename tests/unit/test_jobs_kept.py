@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from jupyter_cloudml.jobs.attempts.kept import KeptKernels, resumed
 from jupyter_cloudml.jobs.definition.model import JobSpec
 from jupyter_cloudml.jobs.notebooks.lineage import completed, had
 from jupyter_cloudml.jobs.runner import provenance
+from jupyter_cloudml.jobs.runner import run as runner
 from jupyter_cloudml.jobs.runner.ends import not_moved_in
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import MachineRecord, Store
@@ -135,6 +138,37 @@ def test_a_runner_tells_what_is_beside_a_python_and_which_data_was_asked_for(
     lines = ['{"folder": "/d", "state": "1"}', "no json", "[]", '{"folder": "/d", "state": "2"}']
     (tmp_path / provenance.DATA).write_text("\n".join(lines))
     assert provenance.data(str(tmp_path)) == [{"folder": "/d", "state": "2"}]
+
+
+def test_a_folder_that_cannot_be_read_costs_a_run_no_more_than_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "lib" / "python3.12"
+    (site / "site-packages" / "numpy-2.1.dist-info").mkdir(parents=True)
+    (site / "dist-packages").write_text("no folder")
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.touch(0o755)
+    told = provenance.environment([str(python)])
+    assert told is not None and told["packages"] == ["numpy==2.1"]
+
+    said: list[str] = []
+    records: Any = SimpleNamespace(
+        say=lambda kind, **more: said.append(kind), flush=lambda: said.append("flushed")
+    )
+    kernel: Any = SimpleNamespace(spec={"argv": [str(python)]}, folder="/nowhere", code=0)
+    run = runner.Run({}, records, kernel)
+
+    async def over() -> dict[str, Any]:
+        return {"state": "succeeded"}
+
+    def broken(argv: list[str]) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(run, "run", over)
+    monkeypatch.setattr(runner, "environment", broken)
+    asyncio.run(run.whole())
+    assert said == ["ended", "flushed"], "its end is said all the same"
 
 
 def test_what_a_notebook_is_given_of_data_is_noted_for_its_run(

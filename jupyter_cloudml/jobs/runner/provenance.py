@@ -28,7 +28,7 @@ def environment(argv: list[str]) -> JSON | None:
     prefix = os.path.dirname(os.path.dirname(python))
     found = set()
     for folder in glob.glob(os.path.join(glob.escape(prefix), "lib", "python3*", "*-packages")):
-        for name in os.listdir(folder):
+        for name in _names(folder):
             stem, dist, _ = name.rpartition(".dist-info")
             title, dash, version = stem.partition("-")
             if dist and dash:
@@ -44,6 +44,13 @@ def environment(argv: list[str]) -> JSON | None:
         "packages": packages,
         "packages_sha256": hashlib.sha256("\n".join(packages).encode()).hexdigest(),
     }
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # gone by now, or not to be read
+        return []
 
 
 def _digest_of(path: str) -> str | None:

@@ -184,6 +184,14 @@ class Run:
     def _end(self, stop: Stop) -> JSON:
         return ended(stop, self.cell, self.kernel.peak())
 
+    def _say_had(self) -> None:
+        """Say what the run has had; its end is said even where that cannot be found out."""
+        try:
+            had = environment(list(self.kernel.spec["argv"]))
+            self.records.say("had", environment=had, data=data(self.kernel.folder))
+        except Exception:  # noqa: BLE001 - in the log, and the run has ended as it has
+            traceback.print_exc()
+
     async def whole(self) -> None:
         """Run it and say how it ended; then `keeps` says whether its kernel is wanted still."""
         try:
@@ -193,8 +201,7 @@ class Run:
             end = self._end(Stop("failed", "runner_error", f"{type(exc).__name__}: {exc}"))
         for timer in self._timers:
             timer.cancel()
-        had = environment(list(self.kernel.spec["argv"]))
-        self.records.say("had", environment=had, data=data(self.kernel.folder))
+        self._say_had()
         self.records.say("ended", **end, at_ms=now_ms())
         self.records.flush()
         if self.client is not None:
