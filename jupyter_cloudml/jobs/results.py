@@ -16,9 +16,10 @@ from ..store.jobs_making import SWEEP
 from ..store.jobs_notices import NoticeRecord
 from ..store.jobs_pages import About
 from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
-from ..store.jobs_results import Artifact, CellResult
+from ..store.jobs_results import Artifact
 from .attempts.kept import KeptKernels, resumed
 from .attempts.run_log import RunLog
+from .cells import CellsSoFar, cells_of
 from .notebooks.lineage import Had, completed, had
 from .notebooks.notebook import Notebook, executed, html
 from .notebooks.records import Record
@@ -38,6 +39,7 @@ class Results:
     def __init__(self, store: Store, folder: Path) -> None:
         self._store, self._folder = store, folder
         self.kernels = KeptKernels(store, folder)
+        self._so_far = CellsSoFar()
 
     def log_of(self, run_id: str, attempt: int) -> RunLog:
         """Return the records of an attempt, for reading."""
@@ -196,7 +198,7 @@ class Results:
             return []
         n = len(attempts)
         kept = self._store.results.cells(run.id, n)
-        rows = kept or cells_of(self.log_of(run.id, n).read())
+        rows = kept or self._so_far.of(self.log_of(run.id, n))
         return [asdict(each) for each in rows]
 
     def _provenance(self, run: RunRecord, attempts: list[AttemptRecord]) -> dict[str, JSON]:
@@ -232,24 +234,6 @@ def _there(path: Path | None, run_id: str) -> Path:
             hint="it has one once it has begun, in the JUPYTER_CLOUDML_HOME of who runs it",
         )
     return path
-
-
-def cells_of(records: Iterable[Record]) -> list[CellResult]:
-    """Return how far each cell has come, by the records of an attempt. Pure."""
-    found: dict[int, CellResult] = {}
-    for record in records:
-        if record["record"] != "cell" or not isinstance(record.get("index"), int):
-            continue
-        index, done = record["index"], record["state"] == "done"
-        known = found.get(index)
-        found[index] = CellResult(
-            cell_id=str(record.get("id") or ""),
-            idx=index,
-            status=str(record.get("status")) if done else "running",
-            started_ms=known.started_ms if known and done else record.get("at_ms"),
-            ended_ms=record.get("at_ms") if done else None,
-        )
-    return [found[index] for index in sorted(found)]
 
 
 def run_to_dict(run: RunRecord, about: About | None = None) -> dict[str, JSON]:

@@ -6,6 +6,7 @@ import socket
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from runs import notebook
@@ -14,12 +15,15 @@ from jupyter_cloudml.clock import SystemClock
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.attempts.compose import wanted
+from jupyter_cloudml.jobs.attempts.run_log import RunLog
 from jupyter_cloudml.jobs.attempts.secrets import resolve
+from jupyter_cloudml.jobs.cells import MOST, CellsSoFar, cells_of
 from jupyter_cloudml.jobs.definition.model import JobSpec
-from jupyter_cloudml.jobs.notebooks.records import Record
-from jupyter_cloudml.jobs.results import cells_of
+from jupyter_cloudml.jobs.notebooks.records import START, Record
+from jupyter_cloudml.jobs.results import Results
 from jupyter_cloudml.jobs.scheduler import is_idle, is_served
 from jupyter_cloudml.jobs.scheduling.presence import own_boot_id
+from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs_servers import ServerRecord
 
@@ -86,6 +90,41 @@ def test_cells_are_told_as_far_as_they_have_come() -> None:
         10,
         None,
     )
+
+
+def test_a_run_that_goes_on_is_read_on_however_often_it_is_looked_at(tmp_path: Path) -> None:
+    store = Store.open(Config(tmp_path, None))
+    log = RunLog(tmp_path / "none", 1)
+    try:
+        jobs, results = Jobs(store), Results(store, tmp_path)
+        jobs.apply({"name": "long", "notebook": "/a.ipynb"})
+        run = jobs.run("long")
+        store.claims.claim("me", 10, 20, 5, lambda run, n: {"name": "n"})
+        log = RunLog(tmp_path / run.id, 1).open()
+
+        def states() -> list[object]:
+            cells: Any = results.look(run.id)["cells"]
+            return [cell["status"] for cell in cells]
+
+        assert states() == []
+        cell: Record = {"record": "cell", "index": 0, "id": "a", "state": "started", "at_ms": 5}
+        log.append([cell], START)
+        assert states() == ["running"]
+        size = log.path.stat().st_size
+        with log.path.open("r+b") as file:
+            file.write(b"x" * (size - 1))  # who reads it again says so
+        log.append([{**cell, "state": "done", "status": "ok"}, {**cell, "index": 1}], START)
+        assert states() == ["ok", "running"] and states() == ["ok", "running"]
+    finally:
+        log.close()
+        store.close()
+
+
+def test_of_how_many_runs_that_is_remembered_is_bounded(tmp_path: Path) -> None:
+    so_far = CellsSoFar()
+    for n in range(MOST + 5):
+        assert so_far.of(RunLog(tmp_path, n)) == []
+    assert len(so_far._known) == MOST
 
 
 def test_a_scheduler_counts_as_there_while_it_says_so(tmp_path: Path) -> None:
