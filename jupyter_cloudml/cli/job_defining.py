@@ -59,15 +59,18 @@ def create(
     **options: Any,
 ) -> None:
     """Make the job NAME that runs NOTEBOOK, or change it; it keeps its runs."""
+    _refuse_alone(options)
     with Client() as client:
         definition = _read(Path(file)) if file else {}
         definition |= {"name": name}
         if notebook is not None:
             definition["notebook"] = str(notebook)
-        if params and notebook is not None:
-            definition["parameters"] = client.jobs.typed(str(notebook.absolute()), params)
+        if params:
+            typed = client.jobs.typed(_notebook_of(definition), params)
+            definition["parameters"] = _within(definition, "parameters", typed)
         if secrets:
-            definition["secrets"] = dict(_pair(text) for text in secrets)
+            given = dict(_pair(text) for text in secrets)
+            definition["secrets"] = _within(definition, "secrets", given)
         made = client.jobs.create(_defined(definition, options))
         due = client.jobs.next_due_ms(made)
     if as_json:
@@ -88,6 +91,32 @@ def _read(file: Path) -> dict[str, Any]:
     return found
 
 
+def _notebook_of(definition: Mapping[str, Any]) -> str:
+    """Return the path of the notebook that parameters are for."""
+    notebook = definition.get("notebook")
+    if not isinstance(notebook, str) or not notebook:
+        raise UsageError(
+            "-p sets parameters of a notebook, and there is none", hint="name the notebook too"
+        )
+    return str(Path(notebook).expanduser().absolute())
+
+
+def _within(definition: Mapping[str, Any], field: str, given: Mapping[str, Any]) -> Any:
+    """Return a field of a file with what the options say of it; what is no object there is left, to be refused as that."""
+    there = definition.get(field, {})
+    return {**there, **given} if isinstance(there, dict) else there
+
+
+def _refuse_alone(options: Mapping[str, Any]) -> None:
+    """Refuse an option that means something only beside another one."""
+    for option, kinds in {"tz": ("cron", "at"), "ref": ("git",)}.items():
+        if options[option] is not None and all(options[kind] is None for kind in kinds):
+            beside = " or ".join(f"--{kind}" for kind in kinds)
+            raise UsageError(
+                f"--{option} means nothing without {beside}", hint=f"add {beside}, or leave it out"
+            )
+
+
 def _defined(definition: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the definition with what the options say."""
     names = {"on": "machine", "kernel": "kernel", "environment": "environment"}
@@ -95,7 +124,7 @@ def _defined(definition: dict[str, Any], options: Mapping[str, Any]) -> dict[str
         if options[option] is not None:
             definition[field] = options[option]
     if options["retries"] is not None:
-        definition["retry"] = {"count": options["retries"]}
+        definition["retry"] = _within(definition, "retry", {"count": options["retries"]})
     triggers = _triggers({name: value for name, value in options.items() if value is not None})
     if options["webhook"]:
         triggers.append({"webhook": True})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import notebook
 
 from jupyter_cloudml.cli import COMMANDS, call, render
 from jupyter_cloudml.client import KernelRow, Unreached, parse_address
@@ -215,6 +217,47 @@ def test_wrong_usage_ends_with_2_and_says_so_on_standard_error(
     out, err = capsys.readouterr()
     assert out == ""
     assert "Error: " in err
+
+
+def test_options_of_a_job_are_added_to_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JUPYTER_CLOUDML_HOME", str(tmp_path / "home"))
+    path, file = tmp_path / "a.ipynb", tmp_path / "job.json"
+    path.write_text(json.dumps(notebook("alpha: int = 1", tags=[["parameters"]])))
+    written = {
+        "notebook": str(path),
+        "parameters": {"alpha": 1, "beta": 2},
+        "retry": {"delay_s": 5, "on": ["timeout"]},
+        "secrets": {"A": "env:A"},
+    }
+    file.write_text(json.dumps(written))
+    told = ["-p", "alpha=3", "--retries", "2", "--secret", "B=env:B", "--json"]
+    assert call(["job", "create", "nightly", "-f", str(file), *told]) == 0
+    assert json.loads(capsys.readouterr().out)["definition"] == {
+        "name": "nightly",
+        "notebook": str(path),
+        "parameters": {"alpha": 3, "beta": 2},
+        "retry": {"count": 2, "delay_s": 5, "on": ["timeout"]},
+        "secrets": {"A": "env:A", "B": "env:B"},
+    }
+    file.write_text("{}")
+    assert call(["job", "create", "x", "-f", str(file), "-p", "alpha=3"]) != 0
+    assert "name the notebook too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("alone", "said"),
+    [
+        (["--tz", "Europe/Prague"], "--cron or --at"),
+        (["--ref", "main", "--cron", "@daily"], "--git"),
+    ],
+)
+def test_an_option_without_what_it_belongs_to_is_refused(
+    alone: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["job", "create", "nightly", "a.ipynb", *alone]) != 0
+    assert f"means nothing without {said}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["machine", "add", "-h"]])
