@@ -137,6 +137,8 @@ def test_names_are_made_that_no_other_has() -> None:
         "my-report-2",
         "my-report-3",
     ]
+    (job,) = crontab("0 1 * * * papermill schema.ipynb b.ipynb").jobs
+    assert job.name == "schema-2", "one that a job can have"
 
 
 def test_what_is_told_of_a_line_cannot_become_one_of_the_file() -> None:

@@ -71,6 +71,7 @@ def test_what_is_written_is_what_is_read() -> None:
         ({"name": "-rf"}, "name", "cannot be '-rf'"),
         ({"name": "<b>x</b>"}, "name", "cannot be"),
         ({"name": 5}, "name", "is a number"),
+        ({"name": "schema"}, "name", "cannot be 'schema'"),
         ({"notebook": ""}, "notebook", "is empty"),
         ({"notebook": "a\0b"}, "notebook", "null character"),
         ({"timeout_s": 0}, "timeout_s", "is 0"),

@@ -11,6 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from jupyter_cloudml.errors import ProtocolError, UsageError
+from jupyter_cloudml.jobs.definition.model import RESERVED
 from jupyter_cloudml_server.handlers import PATHS
 from jupyter_cloudml_server.handlers.base import CloudMLHandler
 from jupyter_cloudml_server.handlers.status import UnknownPathHandler
@@ -60,6 +61,11 @@ def test_every_route_and_verb_is_documented_and_nothing_else() -> None:
         if verb in VERBS
     }
     assert documented == served_actions
+
+
+def test_no_job_has_the_name_of_another_thing_under_jobs() -> None:
+    found = (re.fullmatch(r"/jobs/(\w+)", path) for path in document()["paths"])
+    assert {match[1] for match in found if match} == set(RESERVED)
 
 
 def test_every_documented_path_reaches_the_handler_of_its_own_route() -> None:

@@ -16,6 +16,7 @@ from jupyter_cloudml.jobs.definition.sweeps import PARAMETER, Sweep
 from jupyter_cloudml.jobs.definition.triggers import NAME, TRIGGER, YEAR_S, Trigger, interval_s
 
 KEEP_RUNS = 1000
+RESERVED = ("parameters", "preview", "schema", "selection")  # other things under jobs/ over REST
 OVERLAPS = ("skip", "queue", "replace", "allow")
 _MOST_KEPT_S = 86400
 MISSED = ("one", "skip", "all")
@@ -68,6 +69,10 @@ def schema() -> dict[str, JSON]:
 
 
 def _check_job(values: Mapping[str, object], path: str, problems: Problems) -> None:
+    if values.get("name") in RESERVED:
+        where = f"{path}.name".lstrip(".")
+        remedy = "choose another name: over REST this one is something else"
+        problems.append(Problem(where, f"cannot be {values['name']!r}", remedy))
     beside = values.get("overlap", "skip") == "allow" or values.get("sweep") is not None
     if values.get("max_running") is not None and not beside:
         remedy = "set overlap to allow, or take max_running out"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.jobs.definition.job_file import to_text
-from jupyter_cloudml.jobs.definition.model import JobSpec
+from jupyter_cloudml.jobs.definition.model import RESERVED, JobSpec
 
 ALIASES = {
     "@hourly": "0 * * * *",
@@ -90,7 +90,7 @@ def _project(project: str) -> dict[str, JSON]:
 
 def _free_name(text: str, taken: Iterable[str]) -> str:
     base = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:90] or "notebook"
-    name, n, used = base, 1, set(taken)
+    name, n, used = base, 1, {*taken, *RESERVED}
     while name in used:
         n += 1
         name = f"{base}-{n}"
