@@ -19,11 +19,10 @@ from jupyter_cloudml.store.jobs_applying import (
     Edges,
     apply,
     delete_job,
-    event_of,
     get,
     set_columns,
 )
-from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord
+from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord, event_of
 
 
 class JobRepository:
@@ -39,14 +38,17 @@ class JobRepository:
         *,
         author: Author | None = None,
         refuse: Callable[[Edges], None] = lambda edges: None,
+        rev: int | None = None,
     ) -> Applied:
         """Make the job of this name, or give it a new revision; what is the same already stays as it is.
 
-        A trigger that is there keeps its next due time. `refuse` is shown what runs after what, and raises when that cannot be.
-        Raises NotFound for a job that is to run after one that is not there.
+        A trigger that is there keeps its next due time. `refuse` is shown what runs after what, and raises when that cannot be. `rev` is the
+        revision that somebody has seen, 0 where there is to be no job of this name yet; None: whatever there is.
+        Raises NotFound for a job that is to run after one that is not there, Conflict (`changed`) where there is another revision.
         """
+        who = author or Author()
         (applied,), _, _ = self._database.write(
-            lambda connection: apply(connection, [wanted], at_ms, author or Author(), refuse)
+            lambda connection: apply(connection, [wanted], at_ms, who, refuse, rev=rev)
         )
         return applied
 

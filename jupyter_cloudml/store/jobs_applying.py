@@ -12,10 +12,10 @@ from jupyter_cloudml.errors import JSON, Conflict, NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
 from jupyter_cloudml.store.jobs_ends import cancel_open
-from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord, new_id
+from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord, event_of, new_id
 from jupyter_cloudml.store.jobs_watches import unwatch, watch_from
 
-_LOCK = 0x636D6C6A6F62  # "cmljob": who changes what runs after what does so alone (PostgreSQL)
+_LOCK = 0x636D6C6A6F62  # "cmljob": who changes what runs after what, or wants a new name, does so alone (PostgreSQL)
 
 Edges = Sequence[tuple[str, str]]
 """(job, the job after which it runs), by name."""
@@ -64,14 +64,19 @@ def apply(
     *,
     whole_project: bool = False,
     prune: str | None = None,
+    rev: int | None = None,
 ) -> tuple[list[Applied], list[JobRecord], list[Event]]:
     """Make or change jobs, in any order of what runs after what; return them, the jobs that were deleted, and what is to be told of these.
 
-    `whole_project`: a job of another project is left to that. `prune` is a project: what it has besides is deleted. Raises NotFound, Conflict.
+    `whole_project`: a job of another project is left to that. `prune` is a project: what it has besides is deleted. `rev` is the revision that
+    each is at, 0 where it is to be new. Raises NotFound, Conflict.
     """
-    if any(each.after for each in wanted) and connection.dialect.name == "postgresql":
+    if (rev == 0 or any(each.after for each in wanted)) and connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     names = {each.name for each in wanted}
+    if rev is not None:
+        for name in sorted(names):
+            _refuse_changed(connection, name, rev)
     gone = [] if prune is None else _besides(connection, prune, names)
     told = [event for record in gone for event in delete_job(connection, record, at_ms)]
     done = {
@@ -109,16 +114,21 @@ def delete_job(connection: Connection, record: JobRecord, at_ms: int) -> list[Ev
     return [*told, events.append(connection, event_of(record, "deleted", at_ms))]
 
 
-def event_of(record: JobRecord, state: str, at_ms: int) -> Event:
-    """Return what tells of a job."""
-    data: dict[str, JSON] = {
-        "id": record.id,
-        "name": record.name,
-        "rev": record.rev,
-        "paused": record.paused,
-        "deleted": state == "deleted",
-    }
-    return Event("job", record.name, state, record.rev, at_ms, data)
+def _refuse_changed(connection: Connection, name: str, rev: int) -> None:
+    """Hold the job of a name as somebody has seen it: at revision `rev`, 0 where there was none. Raises Conflict (`changed`)."""
+    found = find(connection, name, lock=True)
+    there = 0 if found is None else found.rev
+    if there == rev:
+        return
+    if found is None:
+        message, hint = f"there is no job {name} any more", "make it anew, or leave it deleted"
+    elif rev == 0:
+        message = f"there is a job {name} already"
+        hint = "give this one another name, or open that job and change it"
+    else:
+        message = f"the job {name} was changed meanwhile: it is at revision {there}, not {rev}"
+        hint = "load it again, and make your change there"
+    raise Conflict(message, code="changed", hint=hint, name=name, rev=there)
 
 
 def find(connection: Connection, name: str, *, lock: bool = False) -> JobRecord | None:

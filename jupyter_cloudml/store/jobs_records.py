@@ -65,6 +65,19 @@ class JobRecord:
         return cls(**values)
 
 
+def event_of(record: JobRecord, state: str, at_ms: int, **more: JSON) -> Event:
+    """Return what tells of a job, and `more` of what has become of it."""
+    data: dict[str, JSON] = {
+        "id": record.id,
+        "name": record.name,
+        "rev": record.rev,
+        "paused": record.paused,
+        "deleted": state == "deleted",
+        **more,
+    }
+    return Event("job", record.name, state, record.rev, at_ms, data)
+
+
 @dataclass(frozen=True)
 class TriggerRecord:
     """What makes a job run: a time (`next_due_ms`), or the end of another job's run (`up_job_id`)."""

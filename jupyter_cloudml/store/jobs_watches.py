@@ -26,6 +26,7 @@ from jupyter_cloudml.store.jobs_records import (
     RunRecord,
     TriggerRecord,
     by_hand,
+    event_of,
 )
 
 WATCHED = ("git", "s3")  # kinds of triggers
@@ -236,7 +237,7 @@ def _give_back(connection: Connection, taken: Taken, at_ms: int) -> None:
 def _tell(
     connection: Connection, taken: Taken, state: str, at_ms: int, error: Mapping[str, JSON] | None
 ) -> Event:
-    job = taken.job
-    data: dict[str, JSON] = {"id": job.id, "name": job.name, "trigger": taken.trigger.id}
-    data["error"] = None if error is None else dict(error)
-    return events.append(connection, Event("job", job.name, state, job.rev, at_ms, data))
+    why = None if error is None else dict(error)
+    job = _job(connection, taken)
+    told = event_of(job, state, at_ms, trigger=taken.trigger.id.partition(":")[2], error=why)
+    return events.append(connection, told)

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import postgres
 import pytest
 from databases import empty, hurry
+from jupyter_events.schema import EventSchema
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.datasets.address import Object
@@ -191,10 +193,17 @@ def test_what_goes_wrong_is_told_once_backed_off_and_stops_no_other(world: World
     error = world.trigger()["error"]
     assert error["message"] == "no route to example.org" and error["since_ms"] == BEGIN + MINUTE
     assert world.told().count("trigger_failed") == 1, "the same again is not told again"
+    (told,) = (each for each in world.store.events.since(0) if each.state == "trigger_failed")
+    assert (told.data["rev"], told.data["trigger"]) == (1, world.trigger()["key"])
+    assert dict(told.data["error"])["message"] == "no route to example.org"  # type: ignore[arg-type]
     assert world.trigger("other")["failures"] == 0 and world.trigger("other")["mark"] == "x"
     world.place.there[str(GIT["git"])] = "a1"
     world.tick(HOUR)
     assert world.trigger()["error"] is None and world.told()[-1] == "trigger_works"
+    schema = EventSchema(schema=Path(str(files("jupyter_cloudml_server") / "events" / "job.yaml")))
+    for each in world.store.events.since(0):
+        if each.noun == "job":
+            schema.validate(dict(each.data))  # what does not fit no page is told
     assert [wait_ms(MINUTE, n) for n in (0, 1, 3, 99)] == [MINUTE, 2 * MINUTE, 8 * MINUTE, HOUR]
     assert wait_ms(24 * HOUR, 3) == 24 * HOUR, "never sooner than without failures"
 
