@@ -84,7 +84,7 @@ class NotFound(CloudMLError):
 
 
 class Conflict(CloudMLError):
-    """The object exists already (`exists`) or is in use (`in_use`)."""
+    """The object exists already (`exists`), is in use (`in_use`), or was changed by somebody else meanwhile (`changed`)."""
 
     code = "exists"
     status = 409

@@ -27,6 +27,8 @@ from .scheduler import runs_folder
 from .service import Jobs
 from .watching.watcher import Watcher
 
+OF_A_RUN = ("machine", "environment", "kernel", "max_running")  # a run by hand says these itself
+
 
 class Desk:
     """Jobs of one home folder. `known` raises where there is no machine of a name."""
@@ -58,10 +60,17 @@ class Desk:
         self.keeper = Keeper(store, home, clock)
         self.hooks = Hooks(store, self.notebook, clock=clock, on_event=on_event, wake=wake)
 
-    def create(self, definition: Mapping[str, JSON], folder: Path | None = None) -> JobRecord:
+    def create(
+        self,
+        definition: Mapping[str, JSON],
+        folder: Path | None = None,
+        *,
+        rev: int | None = None,
+    ) -> JobRecord:
         """Make or change the job of a definition (docs/jobs.md); a notebook without a whole path is in `folder`, or in this process's.
 
-        Raises UsageError (`bad_job`), NotFound for a machine or notebook.
+        `rev` is the revision that it is to be the next of, 0 of a new job. Raises UsageError (`bad_job`), NotFound for a machine or notebook,
+        Conflict (`changed`) where the job has another revision.
         """
         wanted = dict(definition)
         notebook = wanted.get("notebook")
@@ -76,7 +85,7 @@ class Desk:
         triggers = wanted.get("triggers")
         if isinstance(triggers, list):
             wanted["triggers"] = [_placed(each, folder or Path.cwd()) for each in triggers]
-        return self.jobs.apply(wanted)
+        return self.jobs.apply(wanted, rev=rev)
 
     def run_notebook(
         self,
@@ -90,7 +99,7 @@ class Desk:
         sweep: JSON = None,
     ) -> RunRecord:
         """Run a notebook now, or `content` in its place, once with each of the parameters of a `sweep`. `given` may have machine, kernel,
-        environment and max_running; `name` is that of the job.
+        environment and max_running; `name` is that of the job. What else somebody has set in the job of such runs stays.
 
         Raises NotFound for a notebook or machine, UsageError for parameters that do not fit, Conflict where the name is another job's, and
         what a sync raises.
@@ -98,9 +107,11 @@ class Desk:
         if not os.path.isfile(path) and not (content is not None and os.path.isdir(path.parent)):
             raise no_notebook(path)
         self._known(str(given.get("machine") or LOCAL))
-        wanted = {"name": name or name_of(path), "notebook": str(path), "overlap": "allow", **given}
-        self._refuse_other(str(wanted["name"]), str(path))
-        job = self.jobs.apply(wanted)
+        called = name or name_of(path)
+        kept = self._kept(called, str(path))
+        if given.get("max_running") is not None:
+            kept["overlap"] = "allow"
+        job = self.jobs.apply({**kept, "name": called, "notebook": str(path), **given})
         return self.jobs.run_job(job, params, token=token, content=content, sweep=sweep)
 
     def retry(
@@ -146,18 +157,19 @@ class Desk:
             raise no_notebook(path)
         return parse(read_notebook(path), path.name)
 
-    def _refuse_other(self, name: str, notebook: str) -> None:
-        """A run by hand changes the definition of its job: never that of a job which somebody has made."""
+    def _kept(self, name: str, notebook: str) -> dict[str, JSON]:
+        """Return what stays of the definition of the job of runs by hand; such a run never changes a job which somebody has made."""
         try:
             found = self._store.jobs.get(name)
         except NotFound:
-            return
+            return {"overlap": "allow"}
         if found.spec.get("triggers") or found.spec.get("notebook") != notebook:
             raise Conflict(
                 f"{name} is a job of its own",
                 code="in_use",
                 hint="run that job, or give this run another name",
             )
+        return {field: value for field, value in found.spec.items() if field not in OF_A_RUN}
 
 
 def _placed(trigger: JSON, folder: Path) -> JSON:

@@ -59,14 +59,16 @@ class Jobs:
         self._store, self._clock = store, clock or SystemClock()
         self._on_event, self._wake = on_event, wake
 
-    def apply(self, value: object, author: Author | None = None) -> JobRecord:
-        """Make or change the job that a JSON definition describes; the same again changes nothing.
+    def apply(
+        self, value: object, author: Author | None = None, *, rev: int | None = None
+    ) -> JobRecord:
+        """Make or change the job that a JSON definition describes; the same again changes nothing. `rev` as in JobRepository.apply.
 
-        Raises UsageError (bad_job with every wrong field, circle) and NotFound for a job to run after that is not there.
+        Raises UsageError (bad_job with every wrong field, circle), NotFound for a job to run after that is not there, Conflict (`changed`).
         """
         now = self._clock.now_ms()
         wanted = definition(JobSpec.from_dict(value), now)
-        applied = self._store.jobs.apply(wanted, now, author=author, refuse=refuse_circle)
+        applied = self._store.jobs.apply(wanted, now, author=author, refuse=refuse_circle, rev=rev)
         if applied.event is not None:
             self._tell([applied.event])
         return applied.record

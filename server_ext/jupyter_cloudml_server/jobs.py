@@ -59,12 +59,17 @@ class JobCalls:
         """Return one job. Raises NotFound."""
         return await self._local.run(self._lists.job, name)
 
-    async def apply(self, definition: Mapping[str, JSON], folder: Path) -> tuple[Json, bool]:
-        """Make or change a job, and tell whether it is new; notebooks without a whole path are in `folder`. Raises UsageError, NotFound."""
+    async def apply(
+        self, definition: Mapping[str, JSON], folder: Path, rev: int | None = None
+    ) -> tuple[Json, bool]:
+        """Make or change a job, at revision `rev` if one is given, and tell whether it is new; notebooks without a whole path are in `folder`.
+
+        Raises UsageError, NotFound, Conflict.
+        """
 
         def work() -> tuple[Json, bool]:
             new = not self._is_there(str(definition.get("name")))
-            record = self._desk.create(definition, folder)
+            record = self._desk.create(definition, folder, rev=rev)
             return self._lists.told([record])[0], new
 
         return await self._local.run(work)

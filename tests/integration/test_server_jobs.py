@@ -141,6 +141,11 @@ def test_a_job_is_made_changed_paged_paused_filled_and_deleted(site: Site, name:
     assert same["rev"] == 1
     changed = {**definition, "priority": 5}
     assert made(server.api("POST", "jobs", {"definition": changed}), 200)["rev"] == 2
+    for rev in (0, 1):
+        stale = server.api("POST", "jobs", {"definition": definition, "rev": rev})
+        assert (stale.status, stale.code) == (409, "changed")
+        assert stale.json()["details"] == {"name": name, "rev": 2}
+    assert made(server.api("POST", "jobs", {"definition": changed, "rev": 2}), 200)["rev"] == 2
     bad = server.api("POST", "jobs", {"definition": {**definition, "overlap": "maybe"}})
     assert bad.status == 400 and bad.json()["details"]["problems"][0]["field"] == "overlap"
     assert server.api("POST", "runs", {"path": f"{name}.ipynb", "name": name}).status == 409

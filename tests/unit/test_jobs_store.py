@@ -142,6 +142,34 @@ class TestDefinitions:
         again = store.jobs.apply(wanted(), 99)
         assert (again.record, again.event) == (job, None)
 
+    def test_a_change_of_another_revision_than_was_seen_is_refused(self, store: Store) -> None:
+        def change(value: int, rev: int) -> JobRecord:
+            return store.jobs.apply(wanted(spec={"v": value}), 2, rev=rev).record
+
+        job = change(1, 0)
+        for rev in (0, 2):
+            with pytest.raises(Conflict) as caught:
+                change(2, rev)
+            assert (caught.value.code, caught.value.details["rev"]) == ("changed", 1)
+            assert caught.value.hint
+        assert store.jobs.get("nightly") == job
+        assert change(2, 1).rev == 2
+        store.jobs.delete("nightly", 3)
+        with pytest.raises(Conflict, match="any more"):
+            change(3, 2)
+        assert change(3, 0).rev == 1
+
+    def test_of_many_who_make_a_new_job_at_once_one_does(self, store: Store) -> None:
+        def make(n: int) -> str:
+            try:
+                store.jobs.apply(wanted(spec={"v": n}), 1, rev=0)
+            except Conflict as exc:
+                return exc.code
+            return "made"
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sorted(pool.map(make, range(4))) == ["changed"] * 3 + ["made"]
+
     def test_a_change_is_a_revision_and_runs_know_theirs(self, store: Store) -> None:
         job = made(store)
         run = submitted(store, job)

@@ -57,10 +57,12 @@ class JobsHandler(JobHandlerBase):
     @authorized
     async def post(self) -> None:
         """Make or change a job."""
-        definition = self.body("ApplyJob")["definition"]
+        body = self.body("ApplyJob")
+        definition = body["definition"]
         if not isinstance(definition, dict):
             raise TypeError("the schema lets only objects in")
-        job, new = await self.core.jobs.apply(definition, self.root_folder)
+        rev = cast("int | None", body.get("rev"))
+        job, new = await self.core.jobs.apply(definition, self.root_folder, rev)
         self.answer(job, 201 if new else 200)
 
 
