@@ -31,3 +31,7 @@ def scheduler(until_idle: bool, warm: bool | None) -> None:
                     break
         if ended.is_set():
             render.say("the scheduler has ended; runs go on")
+        elif (
+            client.jobs.hand_over()
+        ):  # whoever made a run just now saw this scheduler and started none
+            render.say("runs were asked for meanwhile: another scheduler works for them")

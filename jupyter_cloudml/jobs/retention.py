@@ -213,6 +213,11 @@ class Keeping:
             except (CloudMLError, OSError) as exc:
                 log.warning("old runs are deleted later: %s", exc)
                 continue
+            except (
+                Exception
+            ):  # the edge of the thread: without it nothing would be deleted any more
+                log.exception("deleting old runs met an error of its own; it is tried again later")
+                continue
             if done is not None and any(done.runs.values()):
                 log.info("deleted %d old runs, %d bytes", sum(done.runs.values()), done.bytes)
 

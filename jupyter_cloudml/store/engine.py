@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -49,7 +55,10 @@ _POSTGRES_CAUSES = {
 
 
 class StoreError(CloudMLError):
-    """The database cannot do it now: code is store_busy, store_full, store_corrupt, store_newer or store_unavailable."""
+    """The database cannot do it now: code is store_busy, store_full, store_corrupt, store_newer or store_unavailable.
+
+    Or it never will, since it refuses what was to be written: store_refused.
+    """
 
     code = "store_unavailable"
     status = 503
@@ -170,6 +179,12 @@ def explain(exc: DBAPIError, database: Database) -> StoreError:
         return StoreError(
             f"the database {name} is damaged: {why}", code=code, hint="restore it from a backup"
         )
+    if code == "store_refused":
+        return StoreError(
+            f"the database {name} refuses what was to be written: {why}",
+            code=code,
+            hint="tell whoever looks after it; all else goes on",
+        )
     return StoreError(
         f"the database {name} cannot be used: {why}",
         code=code,
@@ -178,6 +193,8 @@ def explain(exc: DBAPIError, database: Database) -> StoreError:
 
 
 def _cause(exc: DBAPIError) -> str:
+    if isinstance(exc, (DataError, IntegrityError)):
+        return "store_refused"
     if isinstance(exc.orig, sqlite3.Error):
         text = str(exc.orig)
         return next((code for part, code in _SQLITE_CAUSES if part in text), "store_unavailable")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from jupyter_cloudml.errors import JSON, Conflict, NotFound
 from jupyter_cloudml.events import Event
@@ -165,7 +167,9 @@ def _row_written(
     """Write the row of a job; return it, and whether that was needed."""
     found = find(connection, wanted.name, lock=True)
     if found is None:
-        return _written(connection, wanted, None, at_ms), True
+        with contextlib.suppress(IntegrityError), connection.begin_nested():
+            return _written(connection, wanted, None, at_ms), True
+        found = get(connection, wanted.name, lock=True)  # somebody has made it at the same time
     if whole_project and found.project not in ("", wanted.project):
         raise Conflict(
             f"there is a job {wanted.name} of the project {found.project}",

@@ -11,7 +11,18 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from sqlalchemy import Connection, Update, and_, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
@@ -32,11 +43,13 @@ from jupyter_cloudml.store.jobs_records import (
     Claim,
     RunRecord,
 )
-from jupyter_cloudml.store.jobs_room import candidates, machine_of
+from jupyter_cloudml.store.jobs_room import Place, candidates, machine_of
+from jupyter_cloudml.store.texts import storable
 
 _LOCK = 0x636D6C636C61  # "cmlcla": servers count what runs and claim one after another (PostgreSQL)
 
 HOUR_MS = 3_600_000
+LONGEST_DELAY_MS = 7 * 24 * HOUR_MS  # the longest that a retry can wait
 NEVER = "never"  # an attempt of which is known that its process was never started
 INTENDED = "intended"  # an attempt whose process has a name and was perhaps never started
 
@@ -75,7 +88,7 @@ class Look:
     queued: bool
     next_due_ms: int | None
     next_ripe_ms: int | None
-    to_cancel: Collection[str]
+    to_cancel: Mapping[str, str | None]  # why, by run
 
 
 class Claiming(Exception):  # no error: look again soon
@@ -86,7 +99,7 @@ class ClaimRepository:
     """The table of runs, as those see it who run them."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database, self._place = database, Place()
 
     def look(self, server_id: str, at_ms: int) -> Look:
         """Say what there is to do, without taking any lock."""
@@ -96,42 +109,40 @@ class ClaimRepository:
             due = connection.execute(
                 select(func.min(trigger.c.next_due_ms)).where(trigger.c.enabled.is_(True))
             ).scalar()
-            times = [
-                connection.execute(
-                    select(func.min(run.c.not_before_ms)).where(
-                        run.c.state == state, run.c.ended_ms.is_(None)
-                    )
-                ).scalar()
-                for state in (SCHEDULED, RETRY_WAIT)
-            ]
-            ripe = min((time for time in times if time is not None), default=None)
+            soonest, again = (_not_before(connection, state) for state in (SCHEDULED, RETRY_WAIT))
+            latest = None if again is None else _not_before(connection, RETRY_WAIT, latest=True)
+            ripe = min((time for time in (soonest, again) if time is not None), default=None)
+            far_off = latest is not None and latest > at_ms + LONGEST_DELAY_MS
             waiting = select(run.c.id).where(run.c.state == QUEUED, run.c.ended_ms.is_(None))
-            asked = select(run.c.id).where(
+            asked = select(run.c.id, run.c.reason).where(
                 run.c.owner == server_id, run.c.cancel_requested.is_(True)
             )
             return Look(
                 due=due is not None and due <= at_ms,
-                ripe=ripe is not None and ripe <= at_ms,
+                ripe=far_off or (ripe is not None and ripe <= at_ms),
                 queued=connection.execute(waiting.limit(1)).first() is not None,
                 next_due_ms=due,
                 next_ripe_ms=ripe,
-                to_cancel=set(connection.execute(asked).scalars()),
+                to_cancel={row.id: row.reason for row in connection.execute(asked)},
             )
 
         return self._database.read(work)
 
     def ripen(self, at_ms: int, limit: int = 200) -> list[Event]:
-        """Queue the runs whose time to wait is over."""
+        """Queue the runs whose time to wait is over, and those that wait for a time that no retry waits for: the clock was set back."""
         run = tables.run
+        whose = (
+            (SCHEDULED, run.c.not_before_ms <= at_ms),
+            (RETRY_WAIT, run.c.not_before_ms <= at_ms),
+            (RETRY_WAIT, run.c.not_before_ms > at_ms + LONGEST_DELAY_MS),
+        )
 
         def work(connection: Connection) -> list[Event]:
             told = []
-            for state in (SCHEDULED, RETRY_WAIT):
+            for state, is_ripe in whose:
                 query = (
                     select(run)
-                    .where(
-                        run.c.state == state, run.c.not_before_ms <= at_ms, run.c.ended_ms.is_(None)
-                    )
+                    .where(run.c.state == state, is_ripe, run.c.ended_ms.is_(None))
                     .limit(limit)
                     .with_for_update(skip_locked=True)
                 )
@@ -159,7 +170,7 @@ class ClaimRepository:
         def work(connection: Connection) -> tuple[list[Claim], list[Event]]:
             _alone(connection)
             claims, told = [], []
-            for run, job_name, spec in candidates(connection, limit):
+            for run, job_name, spec in candidates(connection, limit, self._place):
                 n = run.attempts + 1
                 taken = _change(
                     connection,
@@ -199,10 +210,29 @@ class ClaimRepository:
         self, server_id: str, dead: Collection[str], at_ms: int, lease_until_ms: int, limit: int
     ) -> tuple[list[Claim], list[Event]]:
         """Become the owner of runs of servers that are dead; they are lost until their processes have been looked for."""
+        whose = tables.run.c.owner.in_(sorted(dead))
+        return self._take(server_id, whose, at_ms, lease_until_ms, limit)
+
+    def take_back(
+        self, server_id: str, run_ids: Collection[str], at_ms: int, lease_until_ms: int
+    ) -> tuple[list[Claim], list[Event]]:
+        """Take over from oneself: runs of this server of which it does not know, since the answer to a commit was lost."""
+        run = tables.run
+        whose = and_(run.c.owner == server_id, run.c.id.in_(sorted(run_ids)))
+        return self._take(server_id, whose, at_ms, lease_until_ms, len(run_ids))
+
+    def _take(
+        self,
+        server_id: str,
+        whose: ColumnElement[bool],
+        at_ms: int,
+        lease_until_ms: int,
+        limit: int,
+    ) -> tuple[list[Claim], list[Event]]:
         run = tables.run
 
         def work(connection: Connection) -> tuple[list[Claim], list[Event]]:
-            query = select(run).where(run.c.owner.in_(sorted(dead))).limit(limit)
+            query = select(run).where(whose).limit(limit)
             claims, told = [], []
             for row in connection.execute(query.with_for_update(skip_locked=True)).all():
                 found = RunRecord.of(row)
@@ -221,6 +251,14 @@ class ClaimRepository:
             return claims, told
 
         return self._database.write(work)
+
+
+def _not_before(connection: Connection, state: str, *, latest: bool = False) -> int | None:
+    """Return the soonest or the latest time until which runs in a state wait: one entry of an index."""
+    run = tables.run
+    which = func.max(run.c.not_before_ms) if latest else func.min(run.c.not_before_ms)
+    query = select(which).where(run.c.state == state, run.c.ended_ms.is_(None))
+    return connection.execute(query).scalar()
 
 
 def _alone(connection: Connection) -> None:
@@ -267,7 +305,7 @@ def _move(connection: Connection, move: Move, at_ms: int) -> Moved:
         move = replace(move, state=CANCELLED, reason="cancelled")
     values: dict[str, object] = {"state": move.state}
     if move.reason is not None:
-        values["reason"] = move.reason
+        values["reason"] = storable(move.reason)
     if move.not_before_ms is not None:
         values["not_before_ms"] = move.not_before_ms
     if move.state in OWNERLESS:

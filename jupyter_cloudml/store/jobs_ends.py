@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,6 @@ from jupyter_cloudml.store.jobs_records import (
     CANCELLED,
     FINAL,
     OWNERLESS,
-    QUEUED,
     SKIPPED,
     JobRecord,
     RunRecord,
@@ -32,6 +32,7 @@ from jupyter_cloudml.store.jobs_records import (
 from jupyter_cloudml.store.jobs_sweeps import end_of
 
 OVERLAP_REPLACE = "replace"
+_ENDS_OF = {"success": ("succeeded",), "failure": ("failed", "timed_out")}
 _AFTER = (
     select(tables.trigger, *JOB_COLUMNS)
     .join(tables.job, tables.job.c.id == tables.trigger.c.job_id)
@@ -75,7 +76,7 @@ def fire_after(connection: Connection, ended: RunRecord, at_ms: int) -> list[Eve
     told: list[Event] = []
     for trigger, job in pairs(connection.execute(_AFTER, {"ended": ended.job_id}).all()):
         on = str(trigger.config.get("on", "success"))
-        if on != "always" and (on == "success") != (ended.state == "succeeded"):
+        if on != "always" and ended.state not in _ENDS_OF.get(on, ()):
             continue
         fire = Fire(at_ms, key=ended.id)
         told += fire_now(connection, trigger, job, fire, at_ms, up_run_id=ended.id, on=on)[1]
@@ -94,16 +95,26 @@ def fire_now(
     busy = busy_of(connection, [job] if job.overlap != "allow" else [])
     fire = replace(fire, reason="the job is paused") if job.paused else fire
     new = replace(new_run(trigger, job, fire, busy), **more)
-    told: list[Event] = []
-    if job.overlap == OVERLAP_REPLACE and new.state == QUEUED:
-        told += cancel_open(connection, job.id, "a newer run replaces it", at_ms)
     made = insert_runs(connection, [new], at_ms)
+    told = replace_others(connection, job, made, at_ms)
     told += [announce(connection, run, at_ms) for run in made]
     return (made[0] if made else None), told
 
 
-def cancel_open(connection: Connection, job_id: str, reason: str, at_ms: int) -> list[Event]:
-    """End the runs of a job that nobody works on, and ask for the end of the others."""
+def replace_others(
+    connection: Connection, job: JobRecord, made: Sequence[RunRecord], at_ms: int
+) -> list[Event]:
+    """Have runs that were just made replace the others of their job, where that is its policy; one that was made before replaces nothing."""
+    new = [run.id for run in made if run.job_id == job.id and run.ended_ms is None]
+    if job.overlap != OVERLAP_REPLACE or not new:
+        return []
+    return cancel_open(connection, job.id, "a newer run replaces it", at_ms, but=new)
+
+
+def cancel_open(
+    connection: Connection, job_id: str, reason: str, at_ms: int, *, but: Sequence[str] = ()
+) -> list[Event]:
+    """End the runs of a job that nobody works on, and ask for the end of the others; `but` are left alone."""
     table = tables.run
     query = select(table).where(
         table.c.job_id == job_id,
@@ -112,7 +123,8 @@ def cancel_open(connection: Connection, job_id: str, reason: str, at_ms: int) ->
     )
     told = []
     for row in connection.execute(query.with_for_update()).all():
-        told += cancel_run(connection, RunRecord.of(row), reason, at_ms)
+        if row.id not in but:
+            told += cancel_run(connection, RunRecord.of(row), reason, at_ms)
     return told
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_ends import OVERLAP_REPLACE, cancel_open
+from jupyter_cloudml.store.jobs_ends import replace_others
 from jupyter_cloudml.store.jobs_making import (
     JOB_COLUMNS,
     Fire,
@@ -20,7 +20,7 @@ from jupyter_cloudml.store.jobs_making import (
     new_run,
     pairs,
 )
-from jupyter_cloudml.store.jobs_records import QUEUED, JobRecord, NewRun, TriggerRecord
+from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, TriggerRecord
 
 __all__ = ["Fire", "Firing", "FiringRepository"]
 
@@ -56,36 +56,40 @@ class FiringRepository:
             busy = busy_of(connection, [job for _, job in found if job.overlap != "allow"])
             for trigger, job in found:
                 firing = decide(trigger, job, at_ms)
-                made = [new_run(trigger, job, fire, busy) for fire in firing.fires]
-                if job.overlap == OVERLAP_REPLACE and any(run.state == QUEUED for run in made):
-                    told += cancel_open(connection, job.id, "a newer run replaces it", at_ms)
-                new += made
+                new += [new_run(trigger, job, fire, busy) for fire in firing.fires]
                 _advance(connection, trigger, firing)
-            made_runs = insert_runs(connection, new, at_ms)
-            return len(found), told + [announce(connection, run, at_ms) for run in made_runs]
+            made = insert_runs(connection, new, at_ms)
+            for job in {job.id: job for _, job in found}.values():
+                told += replace_others(connection, job, made, at_ms)
+            return len(found), told + [announce(connection, run, at_ms) for run in made]
 
         return self._database.write(work)
 
     def recompute(self, at_ms: int, next_due: Callable[[TriggerRecord], int | None]) -> int:
         """Set anew when the triggers are due that wait for later than `at_ms`: the clock was set back. Returns how many were changed.
 
-        A time that has made its run already makes no second one.
+        A time that has made its run already makes no second one. Nobody waits for it where nothing is to be changed.
         """
+        table = tables.trigger
+        query = select(table).where(table.c.enabled.is_(True), table.c.next_due_ms > at_ms)
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        sooner = [
+            (seen.id, seen.next_due_ms, due)
+            for seen in map(TriggerRecord.of, rows)
+            if (due := next_due(seen)) is not None
+            and seen.next_due_ms is not None
+            and due < seen.next_due_ms
+        ]
 
         def work(connection: Connection) -> int:
-            table = tables.trigger
-            query = select(table).where(table.c.enabled.is_(True), table.c.next_due_ms > at_ms)
             changed = 0
-            for row in connection.execute(query.with_for_update()).all():
-                found = TriggerRecord.of(row)
-                due = next_due(found)
-                if due is not None and found.next_due_ms is not None and due < found.next_due_ms:
-                    where = table.c.id == found.id
-                    connection.execute(update(table).where(where).values(next_due_ms=due))
-                    changed += 1
+            for trigger_id, seen_ms, due in sooner:
+                still = (table.c.id == trigger_id, table.c.next_due_ms == seen_ms)
+                on = update(table).where(*still, table.c.enabled.is_(True))
+                changed += connection.execute(on.values(next_due_ms=due)).rowcount
             return changed
 
-        return self._database.write(work)
+        return self._database.write(work) if sooner else 0
 
 
 def _due(connection: Connection, at_ms: int, limit: int) -> list[tuple[TriggerRecord, JobRecord]]:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, f
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
+from jupyter_cloudml.store.jobs_notices import WAITING
 
 YOUNG_MS = 2 * 3_600_000
 """So old are runs at least that are let go of: a clock that is set back by an hour must find the times that have had their run."""
@@ -69,7 +70,8 @@ class KeepingRepository:
     ) -> list[str]:
         """Return runs of a job, oldest first, those after the run `after`, that are not among the newest `keep` or that ended before a time.
 
-        Never one that goes on or is young, nor the last success, nor what a run that goes on was made of. A sweep counts as one run; what is
+        Never one that goes on or is young, nor the last success, nor one of which somebody is still to be told, nor what a run that goes on was
+        made of. A sweep counts as one run; what is
         part of it goes once it has gone.
         """
         run = tables.run
@@ -127,11 +129,12 @@ class KeepingRepository:
 
 
 def _over(at_ms: int) -> ColumnElement[bool]:
-    """Whether a run is over, not young, and no run that goes on was made of it."""
-    run, child = tables.run, tables.run.alias()
+    """Whether a run is over, not young, all were told of it, and no run that goes on was made of it."""
+    run, child, notice = tables.run, tables.run.alias(), tables.notice
     return and_(
         run.c.ended_ms.is_not(None),
         run.c.created_ms < at_ms - YOUNG_MS,
         run.c.ended_ms < at_ms - YOUNG_MS,
         ~exists().where(child.c.parent_run_id == run.c.id, child.c.ended_ms.is_(None)),
+        ~exists().where(notice.c.run_id == run.c.id, notice.c.state == WAITING),
     )

@@ -14,6 +14,7 @@ from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
 from jupyter_cloudml.store.jobs_records import RunRecord
+from jupyter_cloudml.store.texts import storable
 
 FAILURE, RECOVERY, SUCCESS = "failure", "recovery", "success"
 WAITING, SENT, GIVEN_UP = "waiting", "sent", "given_up"
@@ -115,7 +116,7 @@ class NoticeRepository:
 
     def failed(self, notice: NoticeRecord, error: str, again_ms: int | None) -> None:
         """Note why nobody was told; it is tried again at a time, or given up (None)."""
-        values: Mapping[str, Any] = {"error": error[:2000], "claim": None}
+        values: Mapping[str, Any] = {"error": storable(error), "claim": None}
         state = {"state": GIVEN_UP} if again_ms is None else {"not_before_ms": again_ms}
         self._put(notice, **values, **state)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, select, tuple_
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
@@ -17,10 +18,20 @@ _PAGE = 100
 _PAGES = 20  # so many pages of runs that have to wait are looked at in one claim
 
 
+@dataclass
+class Place:
+    """How far the claims before have come in a queue that is too long for one."""
+
+    key: tuple[int, int, str] | None = None
+
+
 def candidates(
-    connection: Connection, limit: int
+    connection: Connection, limit: int, place: Place
 ) -> Iterable[tuple[RunRecord, str, Mapping[str, JSON]]]:
-    """Yield queued runs, first come first served within a priority, for which there is room."""
+    """Yield queued runs, first come first served within a priority, for which there is room.
+
+    Half of the pages are the first of the queue, the others go on where the claim before has stopped: what has no room hides nothing for ever.
+    """
     room = _Room(connection)
     run, job, revision = tables.run, tables.job, tables.job_rev
     query = (
@@ -36,17 +47,28 @@ def candidates(
         .order_by(run.c.priority, run.c.not_before_ms, run.c.id)
         .limit(_PAGE)
     )
+    order = tuple_(run.c.priority, run.c.not_before_ms, run.c.id)
     left = limit
-    for _ in range(_PAGES):  # a run that was looked at is no longer queued, or its job has no room
-        page = query.where(run.c.job_id.not_in(sorted(room.full_jobs))) if room.full_jobs else query
+    key: tuple[int, int, str] | None = None
+    for number in range(_PAGES):
+        if number == _PAGES // 2 and place.key is not None and key is not None:
+            key = max(key, place.key)
+        page = query if number == 0 or key is None else query.where(order > tuple_(*key))
+        if room.full_jobs:
+            page = page.where(run.c.job_id.not_in(sorted(room.full_jobs)))
         rows = connection.execute(page).all()
         for row in rows:
             found, name, overlap, spec = _candidate(row)
+            key = (found.priority, found.not_before_ms, found.id)
             if left and room.take(found, overlap, spec):
                 left -= 1
                 yield found, name, spec
-        if not left or len(rows) < _PAGE:
+        if not left:
             return
+        if len(rows) < _PAGE:
+            place.key = None
+            return
+    place.key = key
 
 
 def _candidate(row: Row[tuple[object, ...]]) -> tuple[RunRecord, str, str, Mapping[str, JSON]]:

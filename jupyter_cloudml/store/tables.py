@@ -76,6 +76,7 @@ audit = Table(
 _OPEN = text("ended_ms IS NULL")  # a query has to say it in the same words to use such an index
 _OWNED = text("owner IS NOT NULL")
 _THERE = text("deleted_ms IS NULL")
+_WHOLE = text("sweep_index IS NULL")
 # The migrations make these indexes on PostgreSQL as well; to say `postgresql_where` here would have every command import that dialect.
 
 
@@ -198,7 +199,6 @@ run = Table(
     Column("result_json", Text),  # values that the notebook has told
     UniqueConstraint("trigger_id", "fire_key"),
     Index(None, "job_id", "id"),
-    Index(None, "state", "id"),
     Index(None, "parent_run_id"),
     Index(None, "snapshot_id"),
 )
@@ -208,6 +208,10 @@ for _name, _columns, _where in (
     ("ix_run_ripe", ("state", "not_before_ms"), _OPEN),
     ("ix_run_open", ("job_id", "state"), _OPEN),
     ("ix_run_owner", ("owner",), _OWNED),
+    # Lists have no runs that are part of a sweep, and there may be a thousand of these between two others.
+    ("ix_run_whole", ("id",), _WHOLE),
+    ("ix_run_whole_job_id", ("job_id", "id"), _WHOLE),
+    ("ix_run_whole_state", ("state", "id"), _WHOLE),
 ):
     Index(_name, *(run.c[each] for each in _columns), sqlite_where=_where)
 

@@ -26,7 +26,7 @@ from jupyter_cloudml.jobs.scheduling.settings import Settings
 from jupyter_cloudml.jobs.scheduling.states import State, may_follow
 from jupyter_cloudml.jobs.scheduling.verdict import Seen, of_end, of_failed_start
 from jupyter_cloudml.jobs.service import Jobs
-from jupyter_cloudml.store import Store, tables
+from jupyter_cloudml.store import Store, StoreError, tables
 from jupyter_cloudml.store.jobs_records import RunRecord
 from jupyter_cloudml.store.jobs_servers import ServerRecord
 
@@ -291,6 +291,66 @@ class TestDue:
         (run,) = world.runs("bad")
         assert run.state == "skipped" and run.reason is not None and "Gone/Zone" in run.reason
 
+    def test_a_clock_set_back_stops_nothing_where_a_trigger_cannot_be_used(
+        self, world: World
+    ) -> None:
+        world.job("good", EVERY_MINUTE)
+        world.job("bad", EVERY_MINUTE)
+        job = world.store.jobs.get("bad")
+        broken = tables.trigger.update().where(tables.trigger.c.job_id == job.id)
+        values = {"config_json": '{"cron":"* * * * *","tz":"Gone/Zone"}'}
+        world.store.database.write(lambda connection: connection.execute(broken.values(values)))
+        world.tick(60)
+        world.clock.set(365 * DAY)
+        world.tick()
+        world.clock.set(-365 * DAY)
+        world.tick(60)
+        world.tick(60)
+        assert BEGIN + 3 * MINUTE in [run.due_ms for run in world.runs("good")]
+        (bad,) = world.store.jobs.triggers(job.id)
+        assert bad.next_due_ms is not None and bad.next_due_ms <= world.clock.wall + 60 * MINUTE
+
+    def test_due_times_of_a_clock_that_was_wrong_before_a_restart_are_not_waited_for(
+        self, world: World
+    ) -> None:
+        world.job("nightly", EVERY_MINUTE)
+        world.job("late", retry={"count": 1, "delay_s": 5})
+        world.tick()
+        world.clock.set(365 * DAY)
+        world.jobs.run("late")
+        world.tick()
+        world.machines.end(world.runs("late")[0], Exit("failed"))
+        world.machines.end(next(run for run in world.runs() if run.state == "running"))
+        world.tick()
+        assert world.states("late") == ["retry_wait"]
+        world.one.stop()
+        world.clock.set(-365 * DAY)
+        world.one = world.server()
+        world.tick(60)
+        world.tick(60)
+        assert BEGIN + 2 * MINUTE in [run.due_ms for run in world.runs()]
+        assert world.states("late") == ["running"]
+
+    def test_what_was_not_set_anew_for_a_busy_database_is_set_later(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.job("nightly", EVERY_MINUTE)
+        world.tick()
+        world.clock.set(365 * DAY)
+        world.tick()
+        world.clock.set(-365 * DAY)
+
+        def busy(*_: object) -> int:
+            raise StoreError("locked", code="store_busy")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store.firing, "recompute", busy)
+            with pytest.raises(StoreError):
+                world.one.tick()
+        world.one.tick()
+        (trigger,) = world.store.jobs.triggers(world.store.jobs.get("nightly").id)
+        assert trigger.next_due_ms == BEGIN + MINUTE
+
     def test_jobs_run_after_each_other(self, world: World) -> None:
         world.job("load")
         world.job("train", {"after": "load"})
@@ -381,6 +441,45 @@ class TestEnds:
         assert world.states() == ["cancelled"]
         world.tick(3600)
         assert len(world.machines.started) == 1
+
+    def test_one_end_that_cannot_be_written_holds_up_no_other(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.job(overlap="allow")
+        refused, *others = [world.jobs.run("nightly") for _ in range(3)]
+        world.tick()
+        move, code = world.store.claims.move, "store_refused"
+
+        def picky(moves: Any, at_ms: int) -> Any:
+            if any(each.run.id == refused.id for each in moves):
+                raise StoreError("no such text", code=code)
+            return move(moves, at_ms)
+
+        for run in world.runs():
+            world.machines.end(run)
+        monkeypatch.setattr(world.store.claims, "move", picky)
+        world.tick(1)
+        assert {run.state for run in world.runs() if run.id != refused.id} == {"succeeded"}
+        assert len(others) == 2 and world.store.runs.get(refused.id).state == "running"
+        code = "store_unavailable"
+        with pytest.raises(StoreError):
+            world.one.tick()
+        monkeypatch.undo()
+        world.tick(1)
+        assert set(world.states()) == {"succeeded"}
+
+    def test_a_run_that_a_newer_one_replaces_says_so(self, world: World) -> None:
+        world.job("nightly", EVERY_MINUTE, overlap="replace", timeout_s=60)
+        world.tick(60)
+        (run,) = world.runs()
+        world.tick(60)
+        world.machines.now[f"run-{run.id}-1"] = Observation(Phase.RUNNING, age_s=61)
+        world.tick(1)
+        world.machines.end(run, Exit("cancelled"))
+        world.tick(1)
+        (old, new) = world.runs()
+        assert (old.state, old.reason) == ("cancelled", "a newer run replaces it")
+        assert new.state == "running"
 
     def test_what_ended_well_before_it_was_cancelled_has_succeeded(self, world: World) -> None:
         run = self.begun(world)
@@ -594,6 +693,30 @@ class TestServers:
         order = Order("x", "r", 1, 1, "local", "nightly", {})
         world.one._workers.start(order)
         assert world.machines.started == []
+
+    def test_a_claim_whose_answer_was_lost_is_gone_on_with(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is in the database, with this server as its owner, and this server does not know."""
+        world.job()
+        world.tick()
+        claim = world.store.claims.claim
+
+        def cut(*args: Any) -> Any:
+            claim(*args)
+            raise StoreError("the connection was cut")
+
+        world.jobs.run("nightly")
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store.claims, "claim", cut)
+            with pytest.raises(StoreError):
+                world.one.tick()
+        assert world.states() == ["claimed"]
+        world.tick(10)
+        world.tick(1)
+        (run,) = world.runs()
+        assert (run.state, run.owner, run.attempts) == ("running", world.one.id, 2)
+        assert len(world.machines.started) == 1
 
     def test_no_more_than_its_capacity(self, world: World) -> None:
         small = world.server(capacity=3)

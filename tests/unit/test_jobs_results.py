@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,3 +144,31 @@ def test_a_scheduler_counts_as_there_while_it_says_so(tmp_path: Path) -> None:
         assert is_served(store)
     finally:
         store.close()
+
+
+def test_a_scheduler_that_ends_looks_once_more_when_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever asks for a run while it ends sees a scheduler, and starts none."""
+    said: list[str] = []
+
+    class Doing:
+        @contextlib.contextmanager
+        def serving(self, *, keep_ready: bool) -> Iterator[Any]:
+            said.append("works")
+            yield SimpleNamespace(engine=SimpleNamespace(id="one"))
+            said.append("gone")
+
+        def is_idle(self) -> bool:
+            return True
+
+        def hand_over(self) -> bool:
+            said.append("looked")
+            return False
+
+    client = contextlib.nullcontext(SimpleNamespace(jobs=Doing()))
+    module = importlib.import_module("jupyter_cloudml.cli.scheduler")
+    monkeypatch.setattr(module, "Client", lambda: client)
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    module.scheduler.callback(until_idle=True, warm=None)
+    assert said == ["works", "gone", "looked"]

@@ -17,9 +17,17 @@ from sqlalchemy import text
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
-from jupyter_cloudml.store import MachineRecord, Store, StoreError, migrations, tables
+from jupyter_cloudml.store import (
+    MachineRecord,
+    Store,
+    StoreError,
+    jobs_room,
+    migrations,
+    tables,
+)
 from jupyter_cloudml.store.jobs_applying import Author, Definition, Edges
-from jupyter_cloudml.store.jobs_claims import Claiming, Move
+from jupyter_cloudml.store.jobs_claims import LONGEST_DELAY_MS, Claiming, Move
+from jupyter_cloudml.store.jobs_ends import fire_after
 from jupyter_cloudml.store.jobs_firing import Fire, Firing
 from jupyter_cloudml.store.jobs_keeping import YOUNG_MS
 from jupyter_cloudml.store.jobs_records import (
@@ -195,6 +203,13 @@ class TestDefinitions:
         assert store.jobs.triggers(job.id) == []
         assert store.firing.fire(9 * MINUTE, every_minute)[0] == 0
 
+    def test_a_job_that_many_make_at_the_same_time_is_made_once(self, store: Store) -> None:
+        """The first runs of a notebook, asked for at once."""
+        with ThreadPoolExecutor(4) as pool:
+            for name in ("a", "b", "c", "d", "e"):
+                found = list(pool.map(lambda _, name=name: made(store, name), range(4)))
+                assert len({(job.id, job.rev) for job in found}) == 1
+
     def test_a_refused_order_of_jobs_leaves_nothing(self, store: Store) -> None:
         def refuse(edges: Edges) -> None:
             assert edges == [("nightly", "nightly")]
@@ -306,6 +321,30 @@ class TestFiring:
         moved(store, claim.run, "cancelled")
         assert len(claimed(store)) == 1
 
+    def test_a_due_time_that_had_its_run_replaces_nothing(self, store: Store) -> None:
+        job = made(store, overlap="replace", triggers=[each_minute()])
+        store.firing.fire(MINUTE, every_minute)
+        store.firing.fire(2 * MINUTE, every_minute)
+        going = store.runs.page(job_id=job.id)[0]
+        assert store.firing.recompute(0, lambda trigger: MINUTE) == 1
+        assert store.firing.fire(MINUTE, every_minute) == (1, [])
+        assert store.runs.get(going.id) == going, "it was not replaced by nothing"
+
+    def test_an_end_that_was_told_twice_replaces_nothing(self, store: Store) -> None:
+        up = made(store)
+        down = made(
+            store,
+            "down",
+            overlap="replace",
+            triggers=[after()],
+            after={"after-success": "nightly"},
+        )
+        submitted(store, up)
+        ended = moved(store, claimed(store)[0].run, "running", "succeeded")
+        (first,) = store.runs.page(job_id=down.id)
+        told = store.database.write(lambda connection: fire_after(connection, ended, 30))
+        assert (told, store.runs.get(first.id)) == ([], first)
+
     @pytest.mark.parametrize(
         ("on", "end", "fires"),
         [
@@ -314,6 +353,7 @@ class TestFiring:
             ("failure", "failed", True),
             ("failure", "timed_out", True),
             ("failure", "succeeded", False),
+            ("failure", "cancelled", False),
             ("always", "cancelled", True),
         ],
     )
@@ -397,6 +437,21 @@ class TestClaims:
         submitted(store, made(store, "other"))
         assert [claim.job_name for claim in claimed(store)] == ["other"]
 
+    def test_a_queue_that_has_no_room_hides_nothing_for_ever(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(jobs_room, "_PAGE", 2)
+        monkeypatch.setattr(jobs_room, "_PAGES", 4)
+        store.results.set_cap("machine:full", 1)
+        for number in range(15):
+            submitted(store, made(store, f"full-{number}", spec={"machine": "full"}))
+        submitted(store, made(store, "other"))
+        names = [claim.job_name for _ in range(6) for claim in claimed(store)]
+        assert names == ["full-0", "other"]
+        (first,) = store.runs.page(states=["claimed"], job_id=store.jobs.get("full-0").id)
+        moved(store, first, "running", "succeeded")
+        assert [claim.job_name for claim in claimed(store)] == ["full-1"], "the first of the queue"
+
     def test_a_stranger_and_a_former_owner_change_nothing(self, store: Store) -> None:
         submitted(store, made(store))
         (claim,) = claimed(store, "one")
@@ -438,8 +493,50 @@ class TestClaims:
         running = moved(store, claim.run, "running")
         asked_for, told = store.runs.cancel(running.id, 15)
         assert (asked_for.state, asked_for.cancel_requested, len(told)) == ("running", True, 1)
-        assert store.claims.look("one", 15).to_cancel == {running.id}
+        assert store.claims.look("one", 15).to_cancel == {running.id: "cancelled"}
         assert moved(store, running, "retry_wait", not_before_ms=99).state == "cancelled"
+
+    def test_what_a_notebook_said_is_written_whatever_it_is(self, store: Store) -> None:
+        """A reason that a database refuses would hold up all other ends, for ever."""
+        submitted(store, made(store))
+        (claim,) = claimed(store)
+        said = "a\0b \ud800 é" + "x" * 5000
+        over = moved(store, claim.run, "failed", reason=said, exit={"message": said})
+        assert over.reason is not None and over.reason.startswith("a\N{REPLACEMENT CHARACTER}b ? é")
+        assert len(over.reason) == 2000
+        assert store.runs.get(over.id) == over
+
+    def test_what_the_database_refuses_is_told_from_a_database_that_is_away(
+        self, store: Store
+    ) -> None:
+        run = submitted(store, made(store))
+        twice = tables.run_edge.insert()
+        values = [{"up": run.id, "down": run.id, "on": "success"}] * 2
+        with pytest.raises(StoreError) as raised:
+            store.database.write(lambda connection: connection.execute(twice, values))
+        assert raised.value.code == "store_refused"
+
+    def test_a_retry_that_waits_for_a_time_that_is_far_off_is_queued(self, store: Store) -> None:
+        """The clock was a year ahead when it was written."""
+        submitted(store, made(store))
+        (claim,) = claimed(store)
+        waiting = moved(store, claim.run, "retry_wait", not_before_ms=LONGEST_DELAY_MS + 20)
+        look = store.claims.look("one", 20)
+        assert (look.ripe, store.claims.ripen(20)) == (False, []), "as long as a retry can wait"
+        assert store.claims.look("one", 19).ripe
+        assert [event.name for event in store.claims.ripen(19)] == [waiting.id]
+        assert store.claims.look("one", 19).queued
+
+    def test_a_server_takes_back_what_it_owns_and_nothing_else(self, store: Store) -> None:
+        for name in ("a", "b"):
+            submitted(store, made(store, name))
+        (mine,) = claimed(store, "one", 1)
+        (other,) = claimed(store, "two", 1)
+        claims, told = store.claims.take_back("one", [mine.run.id, other.run.id], 50, 60)
+        taken = claims[0].run
+        assert (len(claims), taken.id, taken.state, taken.fence) == (1, mine.run.id, "lost", 2)
+        assert [each.state for each in told] == ["lost"]
+        assert store.runs.get(other.run.id).fence == 1
 
     def test_a_run_that_waits_is_cancelled_at_once(self, store: Store) -> None:
         run = submitted(store, made(store), state="scheduled", not_before_ms=99)
@@ -565,6 +662,30 @@ class TestMany:
         assert len(asked_for) > 20
         assert bad == []
 
+    @pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
+    def test_lists_pass_over_no_parts_of_sweeps(self, store: Store) -> None:
+        """A sweep of a thousand runs would be read for each page otherwise."""
+        job = made(store)
+        asked_for: list[tuple[str, Any]] = []
+
+        def listen(_c: object, _cursor: object, sql: str, parameters: Any, *_more: object) -> None:
+            if sql.startswith("SELECT"):
+                asked_for.append((sql, parameters))
+
+        sa_event.listen(store.database.engine, "before_cursor_execute", listen)
+        for query in ({}, {"job_id": job.id}, {"states": ["failed"]}, {"before": "f"}):
+            store.runs.page(**query)
+        store.pages.strips([job.id])
+        sa_event.remove(store.database.engine, "before_cursor_execute", listen)
+        plans = store.database.read(
+            lambda connection: [
+                connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()[0][3]
+                for sql, parameters in asked_for
+            ]
+        )
+        assert len(plans) == 5
+        assert [plan for plan in plans if "ix_run_whole" not in plan] == []
+
 
 def test_the_table_itself_refuses_a_second_run_of_a_due_time(store: Store) -> None:
     job = made(store, triggers=[each_minute()])
@@ -669,6 +790,17 @@ class TestKeeping:
         (kept,) = store.keeping.jobs()
         assert (kept.id, kept.runs, kept.parts) == (job.id, 4, 0)
         assert store.keeping.jobs(after=job.id) == []
+
+    def test_a_run_of_which_somebody_is_still_to_be_told_is_kept(self, store: Store) -> None:
+        job = made(store, spec={"notify": [{"to": "env:ADA"}]})
+        old = self.ended(store, job, "old", "failed").id
+        self.ended(store, job, "new", "succeeded")
+        assert self.surplus(store, job, keep=1) == []
+        assert store.keeping.delete_runs([old], LATER) == 0
+        for notice in store.notices.take(LATER, 2 * LATER, 10):
+            store.notices.failed(notice, "nobody\0there \ud800", None)
+        assert [each.state for each in store.notices.of(old)] == ["given_up"]
+        assert self.surplus(store, job, keep=1) == [old]
 
     def test_a_sweep_counts_once_and_takes_its_parts_along(self, store: Store) -> None:
         job = made(store)

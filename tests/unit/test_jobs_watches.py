@@ -156,6 +156,22 @@ def test_the_first_look_sets_the_mark_and_each_news_makes_one_run_on_one_of_the_
     assert world.store.jobs.triggers(run.job_id)[0].next_due_ms is None, "no time fires it"
 
 
+def test_an_error_of_its_own_leaves_the_places_for_looks_free(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.job()
+
+    def broken(*_: object) -> list[Any]:
+        raise ValueError("a row that cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.watches, "take", broken)
+        with pytest.raises(ValueError, match="row"):
+            world.one.tick()
+    world.one.tick()
+    assert world.place.looks == 1
+
+
 def test_a_server_that_dies_while_it_looks_is_followed_by_another_and_its_word_counts_no_more(
     world: World,
 ) -> None:

@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ThreadPoolExecutor
 
@@ -142,9 +142,9 @@ class Engine:
             self._due.fire(now)
         if look.ripe:
             self._tell(self._store.claims.ripen(now))
-        for run_id in look.to_cancel:
+        for run_id, reason in look.to_cancel.items():
             if run_id in self._held:
-                self._held[run_id].asked_for_end()
+                self._held[run_id].asked_for_end(reason)
         self._take_answers()
         if look.queued or look.due or look.ripe:
             self._claim()
@@ -173,12 +173,26 @@ class Engine:
             if owned.get(run_id) != held.run.fence:
                 del self._held[run_id]  # another server has it: it goes on with the same process
                 self._executor.drop(held.order)
+        self._take_back([run_id for run_id in owned if run_id not in self._held])
         servers, owners = self._store.servers.list(), self._store.servers.owners()
         dead = self._presence.dead(servers, owners, at)
         if dead & owners:
             self._take_over(dead & owners)
         for server_id in dead - owners:
             self._store.servers.forget(server_id)
+
+    def _take_back(self, unknown: Sequence[str]) -> None:
+        """Go on with runs of this server that it does not know: they were claimed, and the answer was lost."""
+        for start in range(0, len(unknown), _BATCH):
+            claims, told = self._store.claims.take_back(
+                self.id,
+                unknown[start : start + _BATCH],
+                self._clock.now_ms(),
+                self._lease_until(),
+            )
+            for claim in claims:
+                self._held[claim.run.id] = Held(claim, claim.run, Stage.UNSURE)
+            self._tell(told)
 
     def _take_over(self, dead: set[str]) -> None:
         while room := min(self._room(), _BATCH):
@@ -288,7 +302,23 @@ class Engine:
         """Write what was decided, all at once; what another server owns by now is let go of."""
         decided = [held for held in self._held.values() if held.verdict is not None]
         for start in range(0, len(decided), _BATCH):
-            self._write(decided[start : start + _BATCH])
+            batch = decided[start : start + _BATCH]
+            try:
+                self._write(batch)
+            except (StoreError, ValueError) as exc:
+                if _is_down(exc):
+                    raise
+                self._write_each(batch)
+
+    def _write_each(self, decided: list[Held]) -> None:
+        """Write one after another, where the database refuses one of them: it holds up no other."""
+        for held in decided:
+            try:
+                self._write([held])
+            except (StoreError, ValueError) as exc:
+                if _is_down(exc):
+                    raise
+                log.error("what became of the run %s cannot be written: %s", held.run.id, exc)
 
     def _write(self, decided: list[Held]) -> None:
         now = self._clock.now_ms()
@@ -321,6 +351,11 @@ class Engine:
                 Exception
             ):  # whoever listens must not stop the scheduler; the event is in the store
                 log.exception("an event could not be told")
+
+
+def _is_down(exc: Exception) -> bool:
+    """Tell whether nothing can be written now, rather than this one thing never."""
+    return isinstance(exc, StoreError) and exc.code != "store_refused"
 
 
 def _name(run: RunRecord, n: int) -> dict[str, JSON]:

@@ -87,9 +87,9 @@ class Held:
             timeout_s=timeout if isinstance(timeout, int) else None,
         )
 
-    def asked_for_end(self) -> None:
-        """Note that somebody wants the run to end."""
-        self.run = replace(self.run, cancel_requested=True)
+    def asked_for_end(self, reason: str | None) -> None:
+        """Note that somebody wants the run to end, and why."""
+        self.run = replace(self.run, cancel_requested=True, reason=reason or self.run.reason)
 
     def is_to_be_asked(self, at: float, again_s: float) -> bool:
         """Tell whether the process has to be asked to end now, for the first time or again."""
@@ -112,8 +112,8 @@ class Held:
         self.verdict = of_failed_start(self.seen, error)
 
     def is_late(self, seen: Observation) -> bool:
-        """Tell whether the attempt has to be ended for the time that it took."""
-        return is_late(self.seen, seen)
+        """Tell whether the attempt has to be ended for the time that it took; one that is being ended keeps its reason."""
+        return not self.run.cancel_requested and is_late(self.seen, seen)
 
     def move(self, now_ms: int) -> Move:
         """Return the change of the store that the verdict asks for."""

@@ -83,7 +83,7 @@ class Watcher:
         try:
             now = self._clock.now_ms()
             taken = self._store.watches.take(now, now + TAKEN_MS, free) if free else []
-        except StoreError:
+        except Exception:
             self._room.release(free)
             raise
         if free > len(taken):

@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 _OPEN, _OWNED, _THERE = "ended_ms IS NULL", "owner IS NOT NULL", "deleted_ms IS NULL"
+_WHOLE = "sweep_index IS NULL"
 
 
 def _index(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:
@@ -144,7 +145,9 @@ def upgrade() -> None:
     op.create_index("ix_run_parent_run_id", "run", ["parent_run_id"])
     op.create_index("ix_run_snapshot_id", "run", ["snapshot_id"])
     _index("ix_run_ripe", "run", ["state", "not_before_ms"], _OPEN)
-    op.create_index("ix_run_state_id", "run", ["state", "id"])
+    _index("ix_run_whole", "run", ["id"], _WHOLE)
+    _index("ix_run_whole_job_id", "run", ["job_id", "id"], _WHOLE)
+    _index("ix_run_whole_state", "run", ["state", "id"], _WHOLE)
     op.create_table(
         "attempt",
         sa.Column("run_id", sa.Text, nullable=False),
