@@ -237,10 +237,18 @@ def test_a_job_is_made_looked_at_changed_paused_and_deleted(
     form = page(view)
     expect(form.get_by_label("count")).to_have_value("5")
     expect(form.get_by_label("Cron expression of trigger 1")).to_have_value("30 2 * * 1-5")
+    # Meanwhile somebody else changes it: that is not written over.
+    definition = lab.api("GET", f"jobs/{name}")["definition"]
+    lab.api("POST", "jobs", {"definition": {**definition, "priority": 1}})
+    form.get_by_role("button", name="Take trigger 1 out").click()
+    form.get_by_role("button", name="Save").click()
+    expect(form.get_by_role("alert").first).to_contain_text("was changed meanwhile")
+    form.get_by_role("button", name="Load it anew").click()
+    expect(form.get_by_label("Cron expression of trigger 1")).to_have_value("30 2 * * 1-5")
     form.get_by_role("button", name="Take trigger 1 out").click()
     form.get_by_role("button", name="Save").click()
     expect(page(view)).to_contain_text("Only when somebody runs it.")
-    expect(page(view)).to_contain_text("revision 2")
+    expect(page(view)).to_contain_text("revision 3")
 
     view.command("cloudml:show-jobs")
     row = page(view).locator(f"[data-job='{name}']")

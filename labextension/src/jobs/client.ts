@@ -50,9 +50,9 @@ export class JobsClient {
     return this._client.get(jobPath(name));
   }
 
-  /** Make or change a job. */
-  apply(definition: IDefinition): Promise<IJob> {
-    return this._client.ask('jobs', { definition });
+  /** Make or change a job. It is refused as `changed` where its revision is not `rev`; 0 makes a new one. */
+  apply(definition: IDefinition, rev: number): Promise<IJob> {
+    return this._client.ask('jobs', { definition, rev });
   }
 
   schema(): Promise<JSONObject> {

@@ -52,6 +52,11 @@ export class EditModel implements IDisposable {
     return this._wrong;
   }
 
+  /** The revision that is changed; 0 of a new job. */
+  get rev(): number {
+    return this._rev;
+  }
+
   get busy(): boolean {
     return this._busy;
   }
@@ -84,6 +89,7 @@ export class EditModel implements IDisposable {
       if (job) {
         this._data = job.definition as unknown as JSONObject;
         this._path = job.path ?? null;
+        this._rev = job.rev;
       }
       this._error = null;
       void this._askParameters();
@@ -117,7 +123,7 @@ export class EditModel implements IDisposable {
     let job: IJob | null = null;
     try {
       const definition = cleaned(this._data) as unknown as IDefinition;
-      job = await this._jobs.client.apply(definition);
+      job = await this._jobs.client.apply(definition, this._rev);
       this._error = null;
     } catch (reason) {
       this._error = CloudMLError.from(reason);
@@ -156,6 +162,7 @@ export class EditModel implements IDisposable {
   private _schema: JSONObject | null = null;
   private _data: JSONObject;
   private _path: string | null = null;
+  private _rev = 0;
   private readonly _wrong = new Set<string>();
   private _parameters: ReadonlyArray<IParameter> | null = null;
   private _error: CloudMLError | null = null;

@@ -8,6 +8,7 @@ import * as React from 'react';
 
 import { explain, fieldsTemplate } from '../add/form';
 import { Refusal } from '../add/parts';
+import { CloudMLError } from '../api';
 import { CommandIDs, ICloudML } from '../tokens';
 import { fieldsOf } from './edit_fields';
 import { EditModel } from './edit_model';
@@ -109,6 +110,7 @@ export class EditPage extends ReactWidget {
           <div className="jp-cloudml-page-content">
             <h1>{name === null ? trans.__('New job') : trans.__('Change %1', name)}</h1>
             <Form
+              key={this._edit.rev}
               page={this._props}
               edit={this._edit}
               node={this.node}
@@ -138,6 +140,27 @@ function showWrong(ids: ReadonlySet<string>, node: HTMLElement): void {
     folded.open = true;
   }
   field?.focus();
+}
+
+/** Why a definition was refused; where it would have replaced another one, what to do. */
+function Refused(props: {
+  readonly error: CloudMLError;
+  readonly edit: EditModel;
+  readonly trans: TranslationBundle;
+}): JSX.Element {
+  const { error, edit, trans } = props;
+  if (error.code !== 'changed') {
+    return <Refusal error={error} />;
+  }
+  return (
+    <Refusal error={error}>
+      {edit.name !== null && (
+        <button type="button" className="jp-mod-styled" onClick={() => void edit.load()}>
+          {trans.__('Load it anew')}
+        </button>
+      )}
+    </Refusal>
+  );
 }
 
 function Form(props: {
@@ -192,7 +215,7 @@ function Form(props: {
   const order = form.uiSchema['ui:order'];
   return (
     <>
-      {error && <Refusal error={error} />}
+      {error && <Refused error={error} edit={edit} trans={trans} />}
       <FormComponent
         className="jp-cloudml-form"
         schema={form.schema}
