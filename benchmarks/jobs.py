@@ -125,7 +125,7 @@ def define(store: Store, count: int) -> None:
         for n, each in enumerate(made):
             job_id, (trigger,) = f"{n:028x}", each.triggers
             jobs.append(_job(job_id, each.name, now))
-            spec = '{"notebook": "a.ipynb"}'
+            spec = f'{{"name": "job-{n}", "notebook": "a.ipynb"}}'
             revisions.append({"job_id": job_id, "rev": 1, "spec_json": spec, "author": ""})
             triggers.append(_trigger(job_id, trigger.cron or "", trigger.next_due_ms or 0))
         for table, rows in (
@@ -139,7 +139,12 @@ def define(store: Store, count: int) -> None:
 
 
 def _job(job_id: str, name: str, now: int) -> dict[str, object]:
-    fixed = {"project": "", "rev": 1, "spec_json": '{"notebook": "a.ipynb"}', "paused": False}
+    fixed = {
+        "project": "",
+        "rev": 1,
+        "spec_json": '{"name": "job", "notebook": "a.ipynb"}',
+        "paused": False,
+    }
     policy = {"overlap": "allow", "missed": "one", "catchup_cap": 10, "retry_json": "{}"}
     return {"id": job_id, "name": name, "created_ms": now, **fixed, **policy}
 
