@@ -15,7 +15,7 @@ from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.attempts.run_log import printed
 from jupyter_cloudml.jobs.notebooks.records import Record
-from jupyter_cloudml.store.jobs_records import RunRecord
+from jupyter_cloudml.store.jobs.records import RunRecord
 
 LOOK_S = 1.0
 RUN = click.argument("run_id", metavar="RUN")

@@ -24,7 +24,7 @@ from jupyter_cloudml.jobs.retention import Cleaned
 from jupyter_cloudml.jobs.scheduler import Scheduler
 from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_records import JobRecord, RunRecord
+from jupyter_cloudml.store.jobs.records import JobRecord, RunRecord
 from jupyter_cloudml_kernels.host_specs import parse_host_specs
 
 LOOK_S = 0.1

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..store.jobs_results import CellResult
+from ..store.jobs.results import CellResult
 from .attempts.run_log import RunLog
 from .notebooks.records import Record
 

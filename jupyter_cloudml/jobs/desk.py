@@ -14,7 +14,7 @@ from ..events import Event
 from ..link.link import Link
 from ..machines.model import LOCAL
 from ..store import Store
-from ..store.jobs_records import JobRecord, RunRecord
+from ..store.jobs.records import JobRecord, RunRecord
 from .attempts.attempt import Attempts
 from .hooks import Hooks
 from .lists import Lists

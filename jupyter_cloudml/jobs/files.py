@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..errors import JSON, NotFound, UsageError
 from ..store import Store
-from ..store.jobs_applying import Author
-from ..store.jobs_records import JobRecord
+from ..store.jobs.applying import Author
+from ..store.jobs.records import JobRecord
 from ..workspaces.base import Base
 from ..workspaces.git import Git, GitError
 from .definition.job_file import NAME, JobFile, parse, refused, to_text

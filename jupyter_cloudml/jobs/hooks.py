@@ -12,7 +12,7 @@ from ..clock import Clock, SystemClock
 from ..errors import JSON, CloudMLError, Conflict, UsageError
 from ..events import Event
 from ..store import Store
-from ..store.jobs_records import JobRecord, RunRecord
+from ..store.jobs.records import JobRecord, RunRecord
 from .notebooks.notebook import Notebook
 from .notebooks.parameters import check, find
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from ..errors import JSON, UsageError
 from ..store import Store
-from ..store.jobs_pages import Mark
-from ..store.jobs_records import JobRecord, RunRecord, TriggerRecord
-from ..store.jobs_watches import WatchRecord
+from ..store.jobs.pages import Mark
+from ..store.jobs.records import JobRecord, RunRecord, TriggerRecord
+from ..store.jobs.watches import WatchRecord
 from .definition.definitions import trigger_of
 from .definition.schedule import describe
 from .results import run_to_dict

@@ -12,11 +12,11 @@ from typing import Any
 from ..errors import JSON, NotFound, UsageError
 from ..paths import unusable
 from ..store import Store
-from ..store.jobs_making import SWEEP
-from ..store.jobs_notices import NoticeRecord
-from ..store.jobs_pages import About
-from ..store.jobs_records import FINAL, AttemptRecord, RunRecord
-from ..store.jobs_results import Artifact
+from ..store.jobs.making import SWEEP
+from ..store.jobs.notices import NoticeRecord
+from ..store.jobs.pages import About
+from ..store.jobs.records import FINAL, AttemptRecord, RunRecord
+from ..store.jobs.results import Artifact
 from .attempts.kept import KeptKernels, resumed
 from .attempts.run_log import RunLog
 from .cells import CellsSoFar, cells_of

@@ -19,7 +19,7 @@ from ..errors import JSON, CloudMLError
 from ..locks import FileLock
 from ..paths import private_dir
 from ..store import Store
-from ..store.jobs_keeping import Kept
+from ..store.jobs.keeping import Kept
 from .definition.model import KEEP_RUNS
 from .scheduling import crash
 

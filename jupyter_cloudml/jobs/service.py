@@ -17,10 +17,10 @@ from jupyter_cloudml.jobs.definition.problems import Problems, refuse
 from jupyter_cloudml.jobs.definition.sweeps import Sweep
 from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_applying import Applied, Author
-from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
-from jupyter_cloudml.store.jobs_results import Snapshot
-from jupyter_cloudml.store.jobs_sweeps import sets_of
+from jupyter_cloudml.store.jobs.applying import Applied, Author
+from jupyter_cloudml.store.jobs.records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
+from jupyter_cloudml.store.jobs.results import Snapshot
+from jupyter_cloudml.store.jobs.sweeps import sets_of
 
 BY_TIME = ("at", "cron", "every")  # kinds of triggers
 BACKFILL_LATER = 10  # runs of a backfill let those pass that are due now

@@ -6,17 +6,17 @@ from jupyter_cloudml.clock import Clock, SystemClock
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.store.engine import Database, StoreError, open_database
 from jupyter_cloudml.store.events import AuditRepository, EventRepository
-from jupyter_cloudml.store.jobs import JobRepository
-from jupyter_cloudml.store.jobs_claims import ClaimRepository
-from jupyter_cloudml.store.jobs_firing import FiringRepository
-from jupyter_cloudml.store.jobs_hooks import HookRepository
-from jupyter_cloudml.store.jobs_keeping import KeepingRepository
-from jupyter_cloudml.store.jobs_notices import NoticeRepository
-from jupyter_cloudml.store.jobs_pages import PageRepository
-from jupyter_cloudml.store.jobs_results import ResultRepository
-from jupyter_cloudml.store.jobs_runs import RunRepository
-from jupyter_cloudml.store.jobs_servers import ServerRepository
-from jupyter_cloudml.store.jobs_watches import WatchRepository
+from jupyter_cloudml.store.jobs.claims import ClaimRepository
+from jupyter_cloudml.store.jobs.definitions import JobRepository
+from jupyter_cloudml.store.jobs.firing import FiringRepository
+from jupyter_cloudml.store.jobs.hooks import HookRepository
+from jupyter_cloudml.store.jobs.keeping import KeepingRepository
+from jupyter_cloudml.store.jobs.notices import NoticeRepository
+from jupyter_cloudml.store.jobs.pages import PageRepository
+from jupyter_cloudml.store.jobs.results import ResultRepository
+from jupyter_cloudml.store.jobs.runs import RunRepository
+from jupyter_cloudml.store.jobs.servers import ServerRepository
+from jupyter_cloudml.store.jobs.watches import WatchRepository
 from jupyter_cloudml.store.machines import MachineRecord, MachineRepository
 from jupyter_cloudml.store.migrations import upgrade
 

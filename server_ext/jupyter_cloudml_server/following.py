@@ -13,7 +13,7 @@ from pathlib import Path
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import Store, StoreError
-from jupyter_cloudml.store.jobs_records import FINAL
+from jupyter_cloudml.store.jobs.records import FINAL
 
 LOOK_S = 1.0  # between two looks at the table of events, unless something is known to have happened
 RECORDS_S = 0.2  # between two looks at the records of the runs that somebody looks at

@@ -22,7 +22,7 @@ from jupyter_cloudml.jobs.definition.model import JobSpec
 from jupyter_cloudml.jobs.files import JobFiles, Source, read, source_of
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_applying import Author
+from jupyter_cloudml.store.jobs.applying import Author
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO = """\

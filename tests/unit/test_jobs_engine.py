@@ -27,8 +27,8 @@ from jupyter_cloudml.jobs.scheduling.states import State, may_follow
 from jupyter_cloudml.jobs.scheduling.verdict import Seen, of_end, of_failed_start
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store, StoreError, tables
-from jupyter_cloudml.store.jobs_records import RunRecord
-from jupyter_cloudml.store.jobs_servers import ServerRecord
+from jupyter_cloudml.store.jobs.records import RunRecord
+from jupyter_cloudml.store.jobs.servers import ServerRecord
 
 MINUTE, DAY = 60_000, 86_400_000
 BEGIN = 1_767_225_600_000  # 2026-01-01T00:00Z

@@ -23,9 +23,9 @@ from jupyter_cloudml.jobs.runner import run as runner
 from jupyter_cloudml.jobs.runner.ends import not_moved_in
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import MachineRecord, Store
-from jupyter_cloudml.store.jobs_claims import Move
-from jupyter_cloudml.store.jobs_records import RunRecord
-from jupyter_cloudml.store.jobs_results import Snapshot
+from jupyter_cloudml.store.jobs.claims import Move
+from jupyter_cloudml.store.jobs.records import RunRecord
+from jupyter_cloudml.store.jobs.results import Snapshot
 
 
 class Standing:

@@ -22,7 +22,7 @@ from jupyter_cloudml.config import Config
 from jupyter_cloudml.jobs.scheduling import crash
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_records import FINAL, RunRecord
+from jupyter_cloudml.store.jobs.records import FINAL, RunRecord
 
 Maker = subprocess.Popen[str]
 

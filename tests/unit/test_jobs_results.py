@@ -28,7 +28,7 @@ from jupyter_cloudml.jobs.scheduler import is_idle, is_served
 from jupyter_cloudml.jobs.scheduling.presence import own_boot_id
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_servers import ServerRecord
+from jupyter_cloudml.store.jobs.servers import ServerRecord
 
 
 def test_secrets_are_looked_up_and_a_missing_one_is_named_by_its_reference(

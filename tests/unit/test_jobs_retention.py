@@ -27,7 +27,7 @@ from jupyter_cloudml.jobs.scheduling import crash
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.locks import FileLock
 from jupyter_cloudml.store import Store, StoreError, tables
-from jupyter_cloudml.store.jobs_records import RunRecord
+from jupyter_cloudml.store.jobs.records import RunRecord
 
 DAY_S = 86_400
 

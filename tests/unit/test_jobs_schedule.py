@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.definition import cron, schedule
 from jupyter_cloudml.jobs.definition.triggers import Trigger, moment
-from jupyter_cloudml.store.jobs_firing import Fire
+from jupyter_cloudml.store.jobs.firing import Fire
 
 UTC = timezone.utc
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

@@ -21,16 +21,16 @@ from jupyter_cloudml.store import (
     MachineRecord,
     Store,
     StoreError,
-    jobs_room,
     migrations,
     tables,
 )
-from jupyter_cloudml.store.jobs_applying import Author, Definition, Edges
-from jupyter_cloudml.store.jobs_claims import LONGEST_DELAY_MS, Claiming, Move
-from jupyter_cloudml.store.jobs_ends import fire_after
-from jupyter_cloudml.store.jobs_firing import Fire, Firing
-from jupyter_cloudml.store.jobs_keeping import YOUNG_MS
-from jupyter_cloudml.store.jobs_records import (
+from jupyter_cloudml.store.jobs import room
+from jupyter_cloudml.store.jobs.applying import Author, Definition, Edges
+from jupyter_cloudml.store.jobs.claims import LONGEST_DELAY_MS, Claiming, Move
+from jupyter_cloudml.store.jobs.ends import fire_after
+from jupyter_cloudml.store.jobs.firing import Fire, Firing
+from jupyter_cloudml.store.jobs.keeping import YOUNG_MS
+from jupyter_cloudml.store.jobs.records import (
     Claim,
     JobRecord,
     NewRun,
@@ -38,8 +38,8 @@ from jupyter_cloudml.store.jobs_records import (
     TriggerRecord,
     by_hand,
 )
-from jupyter_cloudml.store.jobs_results import Artifact, CellResult, Snapshot
-from jupyter_cloudml.store.jobs_servers import ServerRecord
+from jupyter_cloudml.store.jobs.results import Artifact, CellResult, Snapshot
+from jupyter_cloudml.store.jobs.servers import ServerRecord
 
 MINUTE = 60_000
 
@@ -440,8 +440,8 @@ class TestClaims:
     def test_a_queue_that_has_no_room_hides_nothing_for_ever(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(jobs_room, "_PAGE", 2)
-        monkeypatch.setattr(jobs_room, "_PAGES", 4)
+        monkeypatch.setattr(room, "_PAGE", 2)
+        monkeypatch.setattr(room, "_PAGES", 4)
         store.results.set_cap("machine:full", 1)
         for number in range(15):
             submitted(store, made(store, f"full-{number}", spec={"machine": "full"}))

@@ -29,8 +29,8 @@ from jupyter_cloudml.jobs.watching import manifests
 from jupyter_cloudml.jobs.watching.git_look import candidates, sight
 from jupyter_cloudml.jobs.watching.watcher import TAKEN_MS, Watcher, wait_ms
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_records import RunRecord
-from jupyter_cloudml.store.jobs_watches import Sight
+from jupyter_cloudml.store.jobs.records import RunRecord
+from jupyter_cloudml.store.jobs.watches import Sight
 
 MINUTE, HOUR = 60_000, 3_600_000
 BEGIN = 1_767_225_600_000  # 2026-01-01T00:00Z

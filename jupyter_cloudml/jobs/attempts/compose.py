@@ -14,7 +14,7 @@ from ...machines.equipment import host_specs
 from ...machines.model import LOCAL
 from ...paths import private_dir, unusable
 from ...store import Store
-from ...store.jobs_records import RunRecord
+from ...store.jobs.records import RunRecord
 from ...workspaces.workspace import place_of
 from ..definition.model import JobSpec
 from ..definition.triggers import interval_s

@@ -11,7 +11,7 @@ from ...clock import Clock, SystemClock
 from ...errors import JSON
 from ...paths import unusable
 from ...store import Store
-from ...store.jobs_records import RunRecord
+from ...store.jobs.records import RunRecord
 from ..notebooks.records import Record
 from ..notebooks.snapshots import write
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jupyter_cloudml.jobs.definition import schedule
 from jupyter_cloudml.jobs.definition.model import JobSpec
 from jupyter_cloudml.jobs.definition.triggers import Trigger
-from jupyter_cloudml.store.jobs_applying import Definition
-from jupyter_cloudml.store.jobs_firing import Fire, Firing
-from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord
+from jupyter_cloudml.store.jobs.applying import Definition
+from jupyter_cloudml.store.jobs.firing import Fire, Firing
+from jupyter_cloudml.store.jobs.records import JobRecord, TriggerRecord
 
 _HOUR_MS = 3_600_000
 

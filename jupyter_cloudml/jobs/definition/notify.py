@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.definition.fields import Choice, Text
 from jupyter_cloudml.jobs.definition.shapes import ListOf, Member, Record
-from jupyter_cloudml.store.jobs_notices import FAILURE, RECOVERY, SUCCESS
+from jupyter_cloudml.store.jobs.notices import FAILURE, RECOVERY, SUCCESS
 
 REFERENCE = re.compile(r"(env|keyring|file):.+", re.DOTALL)
 # Of these the address itself is no secret; of the others (chats, pagers) it has a token in it.

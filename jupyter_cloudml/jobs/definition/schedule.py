@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.definition import cron
 from jupyter_cloudml.jobs.definition.triggers import WATCHED, Trigger
-from jupyter_cloudml.store.jobs_firing import Fire, Firing
+from jupyter_cloudml.store.jobs.firing import Fire, Firing
 
 LATE_MS = 60_000  # a due time is on time until then
 COUNTED = 1000  # so many missed times are counted one by one

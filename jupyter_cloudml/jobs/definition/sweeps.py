@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.jobs.definition.fields import Anything, Text
 from jupyter_cloudml.jobs.definition.problems import Problem, Problems, wrong
-from jupyter_cloudml.store.jobs_sweeps import MOST
+from jupyter_cloudml.store.jobs.sweeps import MOST
 
 PARAMETER = Text(r"[^\W\d]\w*", 200, example="alpha")
 _REMEDY = 'give {"alpha": [1, 2]}, or a list of sets of parameters'

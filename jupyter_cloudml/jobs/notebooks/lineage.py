@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import JSON
-from ...store.jobs_results import Snapshot
+from ...store.jobs.results import Snapshot
 from .records import Record
 
 

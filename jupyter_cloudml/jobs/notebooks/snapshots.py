@@ -13,7 +13,7 @@ from ...errors import JSON, NotFound, UsageError
 from ...machines.model import LOCAL
 from ...paths import private_dir, unusable
 from ...store import Store
-from ...store.jobs_results import Snapshot
+from ...store.jobs.results import Snapshot
 from ...workspaces.base import Base
 from ...workspaces.git import Git
 from ...workspaces.workspace import FILE, place_of, state_of

@@ -11,8 +11,8 @@ from typing import Any
 from ...clock import Clock, SystemClock
 from ...errors import CloudMLError
 from ...store import Store, StoreError
-from ...store.jobs_notices import NoticeRecord
-from ...store.jobs_records import RunRecord
+from ...store.jobs.notices import NoticeRecord
+from ...store.jobs.records import RunRecord
 from ..attempts.secrets import resolve
 from ..definition.notify import REFERENCE
 from ..results import Results

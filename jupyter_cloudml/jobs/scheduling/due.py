@@ -11,8 +11,8 @@ from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs.definition import definitions
 from jupyter_cloudml.jobs.scheduling import crash
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs_firing import Firing
-from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord
+from jupyter_cloudml.store.jobs.firing import Firing
+from jupyter_cloudml.store.jobs.records import JobRecord, TriggerRecord
 
 log = logging.getLogger(__name__)
 

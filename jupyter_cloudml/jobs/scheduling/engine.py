@@ -28,9 +28,9 @@ from jupyter_cloudml.jobs.scheduling.settings import Settings
 from jupyter_cloudml.jobs.scheduling.verdict import TIMEOUT
 from jupyter_cloudml.jobs.scheduling.workers import Workers
 from jupyter_cloudml.store import Store, StoreError
-from jupyter_cloudml.store.jobs_claims import Claiming
-from jupyter_cloudml.store.jobs_records import FINAL, RunRecord
-from jupyter_cloudml.store.jobs_servers import ServerRecord
+from jupyter_cloudml.store.jobs.claims import Claiming
+from jupyter_cloudml.store.jobs.records import FINAL, RunRecord
+from jupyter_cloudml.store.jobs.servers import ServerRecord
 
 log = logging.getLogger(__name__)
 

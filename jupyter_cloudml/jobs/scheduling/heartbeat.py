@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.store import StoreError
-from jupyter_cloudml.store.jobs_servers import ServerRecord, ServerRepository
+from jupyter_cloudml.store.jobs.servers import ServerRecord, ServerRepository
 
 log = logging.getLogger(__name__)
 

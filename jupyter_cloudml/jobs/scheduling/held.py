@@ -17,8 +17,8 @@ from jupyter_cloudml.jobs.scheduling.verdict import (
     of_failed_start,
     of_look,
 )
-from jupyter_cloudml.store.jobs_claims import Move
-from jupyter_cloudml.store.jobs_records import Claim, RunRecord
+from jupyter_cloudml.store.jobs.claims import Move
+from jupyter_cloudml.store.jobs.records import Claim, RunRecord
 
 
 class Stage(Enum):

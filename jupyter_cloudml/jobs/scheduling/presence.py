@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jupyter_cloudml.store.jobs_servers import ServerRecord
+from jupyter_cloudml.store.jobs.servers import ServerRecord
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

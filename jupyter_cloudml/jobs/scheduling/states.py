@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from jupyter_cloudml.store.jobs_records import FINAL
+from jupyter_cloudml.store.jobs.records import FINAL
 
 
 class State(str, Enum):

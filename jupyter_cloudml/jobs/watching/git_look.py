@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import JSON, Cancelled, NotFound
 from ...paths import private_dir
-from ...store.jobs_watches import Sight
+from ...store.jobs.watches import Sight
 from ...workspaces.git import GitError
 from ...workspaces.progress import Steps
 from ...workspaces.refs import HEADS, TAGS, parsed

@@ -15,7 +15,7 @@ from ...datasets.errors import DataError
 from ...datasets.listing import found
 from ...errors import JSON, Cancelled, NotFound
 from ...paths import private_dir, unusable
-from ...store.jobs_watches import Sight
+from ...store.jobs.watches import Sight
 from ..definition.triggers import Trigger
 from .manifests import Written, bounded, changed, read, write
 

@@ -15,8 +15,8 @@ from ...clock import Clock, SystemClock
 from ...errors import JSON, CloudMLError, UsageError
 from ...events import Event
 from ...store import Store, StoreError
-from ...store.jobs_records import JobRecord, RunRecord
-from ...store.jobs_watches import Sight, Taken
+from ...store.jobs.records import JobRecord, RunRecord
+from ...store.jobs.watches import Sight, Taken
 from ..definition.definitions import trigger_of
 from ..definition.triggers import Trigger
 from ..scheduling import crash

@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from jupyter_cloudml.errors import JSON, Conflict, NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
-from jupyter_cloudml.store.jobs_ends import cancel_open
-from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord, event_of, new_id
-from jupyter_cloudml.store.jobs_watches import unwatch, watch_from
+from jupyter_cloudml.store.jobs.ends import cancel_open
+from jupyter_cloudml.store.jobs.records import JobRecord, TriggerRecord, event_of, new_id
+from jupyter_cloudml.store.jobs.watches import unwatch, watch_from
 
 _LOCK = 0x636D6C6A6F62  # "cmljob": who changes what runs after what, or wants a new name, does so alone (PostgreSQL)
 

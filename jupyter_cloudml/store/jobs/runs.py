@@ -10,9 +10,9 @@ from jupyter_cloudml.errors import NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_ends import cancel_run
-from jupyter_cloudml.store.jobs_making import announce, insert_runs
-from jupyter_cloudml.store.jobs_records import AttemptRecord, NewRun, RunRecord
+from jupyter_cloudml.store.jobs.ends import cancel_run
+from jupyter_cloudml.store.jobs.making import announce, insert_runs
+from jupyter_cloudml.store.jobs.records import AttemptRecord, NewRun, RunRecord
 
 
 class RunRepository:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, f
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_notices import WAITING
+from jupyter_cloudml.store.jobs.notices import WAITING
 
 YOUNG_MS = 2 * 3_600_000
 """So old are runs at least that are let go of: a clock that is set back by an hour must find the times that have had their run."""

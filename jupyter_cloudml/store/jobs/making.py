@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
-from jupyter_cloudml.store.jobs_records import (
+from jupyter_cloudml.store.jobs.records import (
     FINAL,
     QUEUED,
     RUNNING,
@@ -23,7 +23,7 @@ from jupyter_cloudml.store.jobs_records import (
     TriggerRecord,
     new_id,
 )
-from jupyter_cloudml.store.jobs_sweeps import sets_of
+from jupyter_cloudml.store.jobs.sweeps import sets_of
 
 JOB_COLUMNS = [
     column.label(f"job__{column.name}") for column in tables.job.c

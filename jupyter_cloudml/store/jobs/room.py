@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Row, and_, select, tuple_
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
-from jupyter_cloudml.store.jobs_records import QUEUED, RunRecord
-from jupyter_cloudml.store.jobs_sweeps import AT_ONCE
+from jupyter_cloudml.store.jobs.records import QUEUED, RunRecord
+from jupyter_cloudml.store.jobs.sweeps import AT_ONCE
 
 _PAGE = 100
 _PAGES = 20  # so many pages of runs that have to wait are looked at in one claim

@@ -12,7 +12,7 @@ from jupyter_cloudml.errors import JSON, NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_applying import (
+from jupyter_cloudml.store.jobs.applying import (
     Applied,
     Author,
     Definition,
@@ -22,7 +22,7 @@ from jupyter_cloudml.store.jobs_applying import (
     get,
     set_columns,
 )
-from jupyter_cloudml.store.jobs_records import JobRecord, TriggerRecord, event_of
+from jupyter_cloudml.store.jobs.records import JobRecord, TriggerRecord, event_of
 
 
 class JobRepository:

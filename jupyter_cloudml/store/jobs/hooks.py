@@ -10,9 +10,9 @@ from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_ends import fire_now
-from jupyter_cloudml.store.jobs_making import JOB_COLUMNS, Fire, pair
-from jupyter_cloudml.store.jobs_records import JobRecord, RunRecord, TriggerRecord
+from jupyter_cloudml.store.jobs.ends import fire_now
+from jupyter_cloudml.store.jobs.making import JOB_COLUMNS, Fire, pair
+from jupyter_cloudml.store.jobs.records import JobRecord, RunRecord, TriggerRecord
 
 WEBHOOK = "webhook"
 

@@ -17,9 +17,9 @@ from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_ends import fire_now
-from jupyter_cloudml.store.jobs_making import JOB_COLUMNS, Fire, announce, insert_runs, pair
-from jupyter_cloudml.store.jobs_records import (
+from jupyter_cloudml.store.jobs.ends import fire_now
+from jupyter_cloudml.store.jobs.making import JOB_COLUMNS, Fire, announce, insert_runs, pair
+from jupyter_cloudml.store.jobs.records import (
     SKIPPED,
     JobRecord,
     NewRun,

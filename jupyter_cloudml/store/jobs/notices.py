@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_records import RunRecord
+from jupyter_cloudml.store.jobs.records import RunRecord
 from jupyter_cloudml.store.texts import storable
 
 FAILURE, RECOVERY, SUCCESS = "failure", "recovery", "success"

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
-from jupyter_cloudml.store.jobs_making import (
+from jupyter_cloudml.store.jobs.making import (
     JOB_COLUMNS,
     Fire,
     announce,
@@ -19,8 +19,8 @@ from jupyter_cloudml.store.jobs_making import (
     new_run,
     pairs,
 )
-from jupyter_cloudml.store.jobs_notices import write_notices
-from jupyter_cloudml.store.jobs_records import (
+from jupyter_cloudml.store.jobs.notices import write_notices
+from jupyter_cloudml.store.jobs.records import (
     CANCELLED,
     FINAL,
     OWNERLESS,
@@ -29,7 +29,7 @@ from jupyter_cloudml.store.jobs_records import (
     RunRecord,
     TriggerRecord,
 )
-from jupyter_cloudml.store.jobs_sweeps import end_of
+from jupyter_cloudml.store.jobs.sweeps import end_of
 
 OVERLAP_REPLACE = "replace"
 _ENDS_OF = {"success": ("succeeded",), "failure": ("failed", "timed_out")}

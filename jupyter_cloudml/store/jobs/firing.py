@@ -10,8 +10,8 @@ from sqlalchemy import Connection, select, update
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_ends import replace_others
-from jupyter_cloudml.store.jobs_making import (
+from jupyter_cloudml.store.jobs.ends import replace_others
+from jupyter_cloudml.store.jobs.making import (
     JOB_COLUMNS,
     Fire,
     announce,
@@ -20,7 +20,7 @@ from jupyter_cloudml.store.jobs_making import (
     new_run,
     pairs,
 )
-from jupyter_cloudml.store.jobs_records import JobRecord, NewRun, TriggerRecord
+from jupyter_cloudml.store.jobs.records import JobRecord, NewRun, TriggerRecord
 
 __all__ = ["Fire", "Firing", "FiringRepository"]
 

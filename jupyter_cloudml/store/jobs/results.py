@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from jupyter_cloudml.errors import JSON, Conflict, NotFound
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_records import new_id
+from jupyter_cloudml.store.jobs.records import new_id
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs_ends import ended
-from jupyter_cloudml.store.jobs_making import announce
-from jupyter_cloudml.store.jobs_records import (
+from jupyter_cloudml.store.jobs.ends import ended
+from jupyter_cloudml.store.jobs.making import announce
+from jupyter_cloudml.store.jobs.records import (
     CANCELLED,
     CLAIMED,
     FINAL,
@@ -43,7 +43,7 @@ from jupyter_cloudml.store.jobs_records import (
     Claim,
     RunRecord,
 )
-from jupyter_cloudml.store.jobs_room import Place, candidates, machine_of
+from jupyter_cloudml.store.jobs.room import Place, candidates, machine_of
 from jupyter_cloudml.store.texts import storable
 
 _LOCK = 0x636D6C636C61  # "cmlcla": servers count what runs and claim one after another (PostgreSQL)
