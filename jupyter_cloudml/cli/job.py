@@ -9,6 +9,7 @@ from jupyter_cloudml.cli.job_files import apply, diff, export, schema
 from jupyter_cloudml.cli.job_importing import import_
 from jupyter_cloudml.cli.job_keeping import delete, prune
 from jupyter_cloudml.cli.job_looking import list_, runs, show
+from jupyter_cloudml.cli.job_pools import pool
 from jupyter_cloudml.cli.job_running import cancel, logs, open_, release, retry, run
 
 
@@ -19,7 +20,7 @@ def job() -> None:
 
 _VERBS = (
     *(run, create, list_, runs, show, logs, cancel, retry, open_, release),
-    *(pause, resume, backfill, hook, apply, diff, export, schema, delete, prune, import_),
+    *(pause, resume, backfill, hook, apply, diff, export, schema, delete, prune, import_, pool),
 )
 for _verb in _VERBS:
     job.add_command(_verb)

@@ -39,6 +39,7 @@ class JobVerbs:
         self._store, self._home, self._core = store, home, core
         self._desk = Desk(store, home, core.get, send_code)
         self._jobs, self._results = self._desk.jobs, self._desk.results
+        self.pools = self._desk.pools
         self.files = JobFiles(store, self._jobs, core.get)
 
     # -- jobs -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from .lists import Lists
 from .notebooks.notebook import Notebook, parse
 from .notebooks.parameters import find, language_of
 from .notebooks.snapshots import SendCode, Snapshots, read_notebook
+from .pools import Pools
 from .results import Results
 from .retention import Keeper
 from .scheduler import runs_folder
@@ -57,6 +58,7 @@ class Desk:
         )
         self.results = Results(store, runs_folder(home))
         self.lists = Lists(store)
+        self.pools = Pools(store)
         self.keeper = Keeper(store, home, clock)
         self.hooks = Hooks(store, self.notebook, clock=clock, on_event=on_event, wake=wake)
 

@@ -13,6 +13,7 @@ from jupyter_cloudml.store.jobs.hooks import HookRepository
 from jupyter_cloudml.store.jobs.keeping import KeepingRepository
 from jupyter_cloudml.store.jobs.notices import NoticeRepository
 from jupyter_cloudml.store.jobs.pages import PageRepository
+from jupyter_cloudml.store.jobs.pools import PoolRepository
 from jupyter_cloudml.store.jobs.results import ResultRepository
 from jupyter_cloudml.store.jobs.runs import RunRepository
 from jupyter_cloudml.store.jobs.servers import ServerRepository
@@ -35,6 +36,7 @@ class Store:
         self.hooks = HookRepository(database)
         self.pages = PageRepository(database)
         self.claims = ClaimRepository(database)
+        self.pools = PoolRepository(database)
         self.results = ResultRepository(database)
         self.keeping = KeepingRepository(database)
         self.servers = ServerRepository(database)

@@ -14,6 +14,7 @@ from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.notebooks.notebook import parse
 from jupyter_cloudml.jobs.notebooks.selection import select
+from jupyter_cloudml.jobs.pools import pool_to_dict
 from jupyter_cloudml.link.link import Link
 from jupyter_cloudml.machines.operations import Operation, Operations
 from jupyter_cloudml.store import Store
@@ -140,6 +141,35 @@ class JobCalls:
             return {"runs": [*self._lists.runs_told(made)]}
 
         return await self._local.run(work)
+
+    # -- pools ------------------------------------------------------------------------------------
+
+    async def pools(self) -> Json:
+        """Return the pools."""
+
+        def work() -> Json:
+            return {"pools": [pool_to_dict(each) for each in self._desk.pools.all()]}
+
+        return await self._local.run(work)
+
+    async def set_pool(self, name: str, cap: int) -> Json:
+        """Set the cap of a pool. Raises UsageError."""
+
+        def work() -> Json:
+            found = self._desk.pools.set(name, cap)
+            self._asked()
+            return pool_to_dict(found)
+
+        return await self._local.run(work)
+
+    async def remove_pool(self, name: str) -> None:
+        """Take the cap of a pool away. Raises NotFound."""
+
+        def work() -> None:
+            self._desk.pools.remove(name)
+            self._asked()
+
+        await self._local.run(work)
 
     # -- webhooks ---------------------------------------------------------------------------------
 

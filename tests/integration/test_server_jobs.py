@@ -277,3 +277,21 @@ def test_pages_follow_a_run_that_outlives_its_server_and_what_others_do(
     assert [cell["status"] for cell in seen["cells"]] == ["ok"] * 3
     assert [line.split()[0] for line in marks(folder)] == ["1", "2", "3"], "each cell runs once"
     assert len({line.split()[1] for line in marks(folder)}) == 1
+
+
+def test_a_pool_without_room_holds_a_run_up(site: Site, name: str) -> None:
+    server = site.server
+    pool = f"pools/{name}"
+    assert server.api("PUT", pool, {"cap": 0}).json()["cap"] == 0
+    path = site.put(name, "print(1)")
+    definition = {"name": name, "notebook": str(path), "pool": name}
+    made(server.api("POST", "jobs", {"definition": definition}))
+    run = made(server.api("POST", f"jobs/{name}/run", {}))
+    row = {"name": name, "cap": 0, "running": 0, "waiting": 1}
+    assert row in server.get("pools")["pools"]
+    assert server.get(f"runs/{run['id']}")["state"] == "queued"
+    assert server.api("DELETE", pool).status == 204
+    assert ended(server, run["id"])["state"] == "succeeded"
+    assert server.api("DELETE", pool).status == 404
+    assert server.api("PUT", "pools/a%20b", {"cap": 1}).status == 400
+    assert server.api("PUT", pool, {"cap": -1}).status == 400

@@ -80,7 +80,7 @@ def test_it_says_from_where_a_run_is_run_again_and_why(store: Store, tmp_path: P
 def test_another_machine_is_kept_to_and_the_pool_is_that_machines(store: Store) -> None:
     jobs, run = failed(store, machine="box")
     again = jobs.rerun(run.id, {"machine": "bigger", "resume": {"of": "run-x-1", "at": 2}})
-    store.results.set_cap("machine:box", 0)
+    store.pools.set_cap("machine:box", 0)
     (claim,), _ = store.claims.claim("me", 10, 20, 5, lambda run, n: {"name": "n"})
     assert claim.attempt.machine == claim.spec["machine"] == "bigger"
     assert resume_of(claim.run.changes) is not None

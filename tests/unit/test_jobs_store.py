@@ -421,12 +421,12 @@ class TestClaims:
         for job in (wide, free, pooled):
             for number in range(5):
                 submitted(store, job, str(number))
-        store.results.set_cap("gpu", 1)
-        store.results.set_cap("machine:b", 3)
+        store.pools.set_cap("gpu", 1)
+        store.pools.set_cap("machine:b", 3)
         names = sorted(claim.job_name for claim in claimed(store, limit=100))
         assert names == ["free"] * 3 + ["pooled"] + ["wide"] * 2
         assert claimed(store, limit=100) == []
-        store.results.set_cap("gpu", None)
+        store.pools.set_cap("gpu", None)
         assert [claim.job_name for claim in claimed(store, limit=100)] == ["pooled"] * 4
 
     def test_many_that_wait_for_room_hold_up_nobody(self, store: Store) -> None:
@@ -442,7 +442,7 @@ class TestClaims:
     ) -> None:
         monkeypatch.setattr(room, "_PAGE", 2)
         monkeypatch.setattr(room, "_PAGES", 4)
-        store.results.set_cap("machine:full", 1)
+        store.pools.set_cap("machine:full", 1)
         for number in range(15):
             submitted(store, made(store, f"full-{number}", spec={"machine": "full"}))
         submitted(store, made(store, "other"))

@@ -1,4 +1,4 @@
-"""What runs leave: results of cells, artifacts, snapshots; and the caps of pools."""
+"""What runs leave: results of cells, artifacts, snapshots."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Snapshot:
 
 
 class ResultRepository:
-    """The tables cell_result, artifact, snapshot and pool."""
+    """The tables cell_result, artifact and snapshot."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -151,23 +151,6 @@ class ResultRepository:
         values["data_versions"] = json.loads(values.pop("data_versions_json"))
         del values["used_ms"]
         return Snapshot(**values)
-
-    def set_cap(self, pool: str, cap: int | None) -> None:
-        """Let no more than `cap` runs of a pool go on at once; None takes the cap away. "machine:NAME" is the pool of all runs of a machine."""
-        table = tables.pool
-
-        def work(connection: Connection) -> None:
-            connection.execute(delete(table).where(table.c.name == pool))
-            if cap is not None:
-                connection.execute(insert(table).values(name=pool, cap=cap))
-
-        self._database.write(work)
-
-    def caps(self) -> dict[str, int]:
-        """Return the caps by pool."""
-        query = select(tables.pool)
-        rows = self._database.read(lambda connection: connection.execute(query).all())
-        return {row.name: row.cap for row in rows}
 
 
 def _kept(connection: Connection, snapshot: Snapshot, at_ms: int) -> Snapshot:
