@@ -442,6 +442,27 @@ class TestEnds:
         world.tick(3600)
         assert len(world.machines.started) == 1
 
+    def test_a_run_that_is_cancelled_before_it_is_started_is_not_started(
+        self, world: World
+    ) -> None:
+        waiting: list[Callable[[], Any]] = []
+
+        class Later(Inline):
+            def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+                waiting.append(lambda: fn(*args, **kwargs))
+                return Future()
+
+        one = Engine(world.store, world.machines, clock=world.clock, pool=Later())
+        world.job()
+        run = world.jobs.run("nightly")
+        world.tick(0, one)
+        world.jobs.cancel(run.id)
+        world.tick(1, one)
+        for act in waiting:
+            act()
+        world.tick(1, one)
+        assert (world.states(), world.machines.started) == (["cancelled"], [])
+
     def test_one_end_that_cannot_be_written_holds_up_no_other(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

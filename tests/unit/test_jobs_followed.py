@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from jupyter_cloudml.errors import NoSpace, ProtocolError, UsageError
+from jupyter_cloudml.errors import LinkDown, NoSpace, NotFound, ProtocolError, UsageError
 from jupyter_cloudml.jobs.attempts import followed
 from jupyter_cloudml.jobs.attempts.attempt import Attempt, Attempts, Outcome, Work
 from jupyter_cloudml.jobs.attempts.machine_executor import MachineExecutor
@@ -92,8 +93,9 @@ class World:
             start=lambda link, work: self.find(),
             find=lambda link, name, cursor=None: self.find(),
         )
+        self.link_of: Callable[[str], Any] = lambda name: SimpleNamespace(machine=name)
         self.executor = MachineExecutor(
-            lambda name: cast(Any, SimpleNamespace(machine=name)),
+            lambda name: cast(Any, self.link_of(name)),
             lambda order, link: self.compose(),
             folder,
             cast(Attempts, attempts),
@@ -247,6 +249,44 @@ def test_one_that_cannot_be_given_its_work_is_ended(world: World) -> None:
     exit_ = world.wait(order(), Phase.ENDED).exit
     assert (exit_.outcome, exit_.message) == ("failed", "the secret env:X is not there")
     assert world.process.state == "exited" and world.process.given == 0
+
+
+def test_one_that_was_called_off_while_it_waited_or_was_made_ready_runs_nothing(
+    world: World,
+) -> None:
+    off = replace(order(), wanted=lambda: False)
+    with pytest.raises(NotStarted):
+        world.executor.start(off)
+    assert world.found == [], "making it ready may have taken minutes"
+    world.process.waits = True
+    world.executor.settle(off)
+    assert world.wait(off, Phase.ENDED).exit.outcome == "cancelled"
+    assert world.process.given == 0
+
+
+@pytest.mark.parametrize("followed_before", [False, True])
+def test_a_run_of_a_machine_that_was_taken_out_ends_once_it_is_cancelled(
+    world: World, followed_before: bool
+) -> None:
+    def unknown(name: str) -> Any:
+        raise NotFound(f"there is no machine {name!r}")
+
+    def closed() -> None:
+        raise LinkDown("its link was closed")
+
+    if followed_before:
+        world.executor.start(order())
+        world.process.trouble = closed
+    world.link_of = unknown
+    if followed_before:
+        world.wait(order(), Phase.UNREACHABLE)
+    else:
+        assert world.executor.settle(order()).phase is Phase.UNREACHABLE
+    off = replace(order(), wanted=lambda: False)
+    world.executor.cancel(off)
+    seen = world.wait(off, Phase.ENDED) if followed_before else world.executor.settle(off)
+    assert seen.phase is Phase.ENDED and seen.exit is not None
+    assert seen.exit.outcome == "cancelled" and "no machine" in seen.exit.message
 
 
 def test_one_that_cannot_be_given_its_work_now_is_given_it_later(world: World) -> None:

@@ -185,6 +185,11 @@ class Followed:
         while not self._stop.wait(AGAIN_S):
             try:
                 found = self.executor.again(self.order)
+            except NotFound as exc:  # somebody took the machine out: nobody can ever ask it again
+                if not self._wanted:
+                    continue
+                self._outcome = Outcome("cancelled", "cancelled", exc.message, began=self._began)
+                return False
             except (CloudMLError, OSError):
                 continue
             except Exception:  # as above

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...errors import AgentError, CloudMLError, LinkDown
+from ...errors import AgentError, CloudMLError, LinkDown, NotFound
 from ...link.link import Link
 from ..notebooks.records import START, Cursor
-from ..scheduling.executor import NotStarted, Observation, Order, Phase
+from ..scheduling.executor import Exit, NotStarted, Observation, Order, Phase, called_off
 from .attempt import START_S, Attempt, Attempts, Kept, Work
 from .followed import Followed
 from .readiness import Readiness
@@ -67,6 +67,8 @@ class MachineExecutor:
             work = replace(self._compose(order, link), token=order.name)
         except Exception as exc:  # whatever it was, nothing has been started
             raise unable(order, exc) from exc
+        if not order.wanted():  # making all that ready may have taken minutes
+            raise called_off(order)
         try:
             attempt = self._attempts.start(link, work)
         except AgentError as exc:
@@ -93,6 +95,15 @@ class MachineExecutor:
             return Observation(Phase.UNREACHABLE)
         try:
             link = self._link_of(order.machine)
+        except NotFound as exc:  # somebody took the machine out: nobody can ever ask it again
+            if order.wanted():
+                log.warning("the attempt %s cannot be looked for: %s", order.name, exc)
+                return Observation(Phase.UNREACHABLE)
+            return Observation(Phase.ENDED, exit=Exit("cancelled", message=exc.message))
+        except CloudMLError as exc:
+            log.warning("the attempt %s cannot be looked for: %s", order.name, exc)
+            return Observation(Phase.UNREACHABLE)
+        try:
             attempt = self._attempts.find(link, order.name, self._cursor(order))
             if attempt is None:
                 if link.call("refuse", timeout=START_S, token=order.name) is None:
@@ -107,9 +118,10 @@ class MachineExecutor:
         return self._go_on(order, link, attempt)
 
     def _go_on(self, order: Order, link: Link, attempt: Attempt) -> Observation:
-        """Follow what was found; what still waits is given its work, and ended where there can be none."""
+        """Follow what was found; what still waits is given its work, and ended where there can be none or nobody wants it."""
         error = None
-        if attempt.waits:
+        wanted = order.wanted()
+        if attempt.waits and wanted:
             try:
                 attempt.give(self._compose(order, link))
             except Exception as exc:  # noqa: BLE001  # told in the log, and as the reason
@@ -121,6 +133,8 @@ class MachineExecutor:
         followed = self._follow(order, attempt)
         if error is not None:
             followed.end_as_failed(error.message)
+        if not wanted:
+            followed.cancel()
         return followed.seen()
 
     def cancel(self, order: Order) -> None:

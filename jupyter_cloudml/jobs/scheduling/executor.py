@@ -81,6 +81,8 @@ class Order:
     params: Mapping[str, JSON] = field(default_factory=dict)
     cause: Mapping[str, JSON] = field(default_factory=dict)
     failed_starts: int = 0  # attempts before this one of which nothing has run
+    wanted: Callable[[], bool] = field(default=lambda: True, compare=False)
+    """Whether it is still to run, asked from any thread: while it is being started, somebody may have called it off."""
 
     @property
     def tries(self) -> int:
@@ -107,19 +109,27 @@ class NotStarted(CloudMLError):
         self.again = again
 
 
+def called_off(order: Order) -> NotStarted:
+    """Return what a start answers that is not wanted any more."""
+    return NotStarted(f"the attempt {order.name} was called off before it was started")
+
+
 class Executor(Protocol):
     """Runs attempts on machines. Each method but `observe` may take its time, in a thread of its own, within a bound of its own."""
 
     fence_s: float | None
 
     def start(self, order: Order) -> None:
-        """Start an attempt's process; return when it is there or about to be. Raises NotStarted."""
+        """Start an attempt's process, unless it is not `wanted` any more; return when it is there or about to be. Raises NotStarted."""
 
     def observe(self, orders: Sequence[Order]) -> Mapping[str, Observation]:
         """Say what is known now of these attempts, by name, without waiting for any machine."""
 
     def settle(self, order: Order) -> Observation:
-        """Ask the machine what became of a name: reattach to a process that lives, and see to it that one that was never started never is."""
+        """Ask the machine what became of a name: reattach to a process that lives, and see to it that one that was never started never is.
+
+        What waits to be given its notebook is given it where the order is still `wanted`, and ended where it is not.
+        """
 
     def cancel(self, order: Order) -> None:
         """Ask the process to end, then make it; that it has ended is seen by `observe`. Said again it goes on where it was."""

@@ -66,7 +66,11 @@ class Held:
             params=params,
             cause=self.run.cause,
             failed_starts=self.claim.failed_starts,
+            wanted=self._is_wanted,
         )
+
+    def _is_wanted(self) -> bool:
+        return not self.run.cancel_requested and self.run.reason != TIMEOUT
 
     @property
     def name(self) -> str:
@@ -93,7 +97,7 @@ class Held:
 
     def is_to_be_asked(self, at: float, again_s: float) -> bool:
         """Tell whether the process has to be asked to end now, for the first time or again."""
-        if not self.run.cancel_requested and self.run.reason != TIMEOUT:
+        if self._is_wanted():
             return False
         return self.asked_to_end is None or at - self.asked_to_end >= again_s
 

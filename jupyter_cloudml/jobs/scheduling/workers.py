@@ -10,7 +10,14 @@ from queue import Empty, SimpleQueue
 
 from jupyter_cloudml.errors import CloudMLError
 from jupyter_cloudml.jobs.scheduling import crash
-from jupyter_cloudml.jobs.scheduling.executor import Executor, NotStarted, Observation, Order, Phase
+from jupyter_cloudml.jobs.scheduling.executor import (
+    Executor,
+    NotStarted,
+    Observation,
+    Order,
+    Phase,
+    called_off,
+)
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +76,9 @@ class Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, order: Order) -> None:
+        if not order.wanted():  # it has waited for a thread meanwhile
+            self._put(Answer(order, error=called_off(order)))
+            return
         if not self._may_start():  # it has waited for too long: another server may be at it
             self._put(Answer(order, unsure=True))
             return
