@@ -157,7 +157,7 @@ def ssh_connect(
     """How to reach the agent of a machine over SSH. ``on_step`` hears "signing in" and "starting the agent"."""
 
     def connect(cancelled: threading.Event) -> Opened:
-        from .carrier import open_carrier
+        from .dial import open_carrier
 
         digest, archive = agent_archive()
         pythons = ([target.python] if target.python else []) + list(PYTHONS)

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal, Protocol
 from jupyter_cloudml.errors import CloudMLError, UsageError
 from jupyter_cloudml.paths import home
 
-from .command import RemoteCommand, check_name
+from .command import check_name
 
 CarrierName = Literal["auto", "openssh", "paramiko"]
 
@@ -127,25 +126,3 @@ def carrier_for(target: SSHTarget) -> Literal["openssh", "paramiko"]:
     if target.carrier != "auto":
         return target.carrier
     return "openssh" if os.name == "posix" and shutil.which("ssh") else "paramiko"
-
-
-def open_carrier(
-    target: SSHTarget,
-    command: RemoteCommand,
-    *,
-    timeout: float = 20.0,
-    cancelled: threading.Event | None = None,
-) -> Carrier:
-    """Sign in to the machine and run `command` there; returns when the host has let us in.
-
-    timeout: seconds for everything up to there. Raises Unreachable, HostKeyUnknown, HostKeyChanged, AuthRefused,
-    UsageError, and Cancelled when `cancelled` is set meanwhile. The host is verified before anything is offered to it.
-    """
-    cancelled = cancelled or threading.Event()
-    if carrier_for(target) == "openssh":
-        from .openssh import OpenSSHCarrier
-
-        return OpenSSHCarrier.open(target, command, timeout, cancelled)
-    from .paramiko_carrier import ParamikoCarrier
-
-    return ParamikoCarrier.open(target, command, timeout, cancelled)

@@ -1,4 +1,4 @@
-"""Host keys: which ones a person has confirmed, which one a host shows, and whether the two agree.
+"""Host keys: which ones a person has confirmed, and what is said where a host shows another.
 
 What was confirmed lies in a known_hosts file of the project's own, under the name that was typed, so that a machine
 keeps its key when its address changes. A target that carries a fingerprint is checked against that file alone; one
@@ -12,22 +12,14 @@ import binascii
 import fnmatch
 import hashlib
 import hmac
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jupyter_cloudml.errors import HostKeyChanged, HostKeyUnknown, Unreachable
+from jupyter_cloudml.errors import HostKeyChanged, HostKeyUnknown
 from jupyter_cloudml.paths import private_dir, write_private
 
-from .carrier import SSHTarget, carrier_for
-
-# In the order in which hosts are asked; a host has at most one of each.
-FAMILIES = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521",
-    "rsa-sha2-512,rsa-sha2-256",
-)
+from .carrier import SSHTarget
 
 
 @dataclass(frozen=True)
@@ -94,59 +86,6 @@ def _others(target: SSHTarget) -> list[str]:
 def _write(target: SSHTarget, lines: list[str]) -> None:
     private_dir(target.known_hosts.parent)
     write_private(target.known_hosts, "".join(f"{line}\n" for line in lines).encode())
-
-
-def scan(
-    target: SSHTarget,
-    *,
-    timeout: float = 20.0,
-    cancelled: threading.Event | None = None,
-    family: str | None = None,
-) -> HostKey:
-    """Ask the host for its key along the way a connection takes, and hang up before any authentication.
-
-    ssh-keyscan would not do: it knows neither ~/.ssh/config nor jump hosts. family: algorithms to insist on, else the
-    host's best is shown. Raises Unreachable and what else keeps a connection from coming about.
-    """
-    cancelled = cancelled or threading.Event()
-    if carrier_for(target) == "openssh":
-        from . import openssh
-
-        if openssh.version() >= (8, 5):
-            return openssh.read_host_key(target, timeout, cancelled, family)
-    from . import paramiko_carrier
-
-    return paramiko_carrier.read_host_key(target, timeout, cancelled, family)
-
-
-def verify(
-    target: SSHTarget, *, timeout: float = 20.0, cancelled: threading.Event | None = None
-) -> None:
-    """Make sure that the project's own file holds the key that the target's fingerprint names.
-
-    Looks at the host only when it does not yet. Raises HostKeyChanged when the host has no such key.
-    """
-    if target.host_key is None or [key.fingerprint for key in confirmed(target)] == [
-        target.host_key
-    ]:
-        return
-    seen: list[HostKey] = []
-    for family in (None, *FAMILIES):
-        if family and any(
-            key.type in family or ("rsa" in key.type and "rsa" in family) for key in seen
-        ):
-            continue
-        try:
-            key = scan(target, timeout=timeout, cancelled=cancelled, family=family)
-        except Unreachable as error:
-            if family is None or error.code != "no_common_algorithm":
-                raise
-            continue
-        if key.fingerprint == target.host_key:
-            accept(target, key)
-            return
-        seen.append(key)
-    raise changed(target, seen[0])
 
 
 def unknown(target: SSHTarget, key: HostKey) -> HostKeyUnknown:

@@ -13,7 +13,7 @@ from typing import IO
 
 from jupyter_cloudml.errors import Cancelled, CloudMLError, HostKeyUnknown, Unreachable, UsageError
 
-from . import host_keys, openssh_says
+from . import openssh_says
 from .carrier import SocketCarrier, SSHTarget
 from .command import RemoteCommand
 from .host_keys import HostKey
@@ -94,17 +94,11 @@ class OpenSSHCarrier(SocketCarrier):
     def open(
         cls, target: SSHTarget, command: RemoteCommand, timeout: float, cancelled: threading.Event
     ) -> OpenSSHCarrier:
-        """Start ssh and return when the host has let it in; see `carrier.open_carrier`."""
+        """Start ssh and return when the host has let it in; see `dial.open_carrier`. HostKeyUnknown names no key: ssh does not show it."""
         deadline = time.monotonic() + timeout
-        check_identity(target)
-        host_keys.verify(target, timeout=timeout, cancelled=cancelled)
         carrier = cls(target, argv(target, command.shell(), deadline - time.monotonic()))
         try:
             carrier.await_sign_in(deadline, cancelled)
-        except HostKeyUnknown:
-            carrier.close()
-            key = host_keys.scan(target, timeout=timeout, cancelled=cancelled)
-            raise host_keys.unknown(target, key) from None
         except BaseException:
             carrier.close()
             raise
@@ -156,23 +150,10 @@ class OpenSSHCarrier(SocketCarrier):
         self.stderr.finish(1)
 
 
-def check_identity(target: SSHTarget) -> None:
-    """Raise UsageError (`bad_identity`) unless the named key file can be read."""
-    if target.identity is None:
-        return
-    path = os.path.expanduser(target.identity)
-    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        raise UsageError(
-            f"{path[:200]} is not a key file that can be read",
-            code="bad_identity",
-            hint="name the private key, as ~/.ssh/id_ed25519",
-        )
-
-
 def read_host_key(
     target: SSHTarget, timeout: float, cancelled: threading.Event, family: str | None
 ) -> HostKey:
-    """Have ssh connect along its usual way and show the key that the host offers; see `host_keys.scan`.
+    """Have ssh connect along its usual way and show the key that the host offers; see `dial.scan`.
 
     ssh asks a command for the keys it should know: ours knows none and writes down the one that is looked for. ssh
     then hangs up, before any authentication. Needs OpenSSH 8.5.

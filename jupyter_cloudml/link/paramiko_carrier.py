@@ -11,11 +11,10 @@ import paramiko
 
 from jupyter_cloudml.errors import CloudMLError
 
-from . import exit_status, host_keys, ssh_route
+from . import exit_status, ssh_route
 from .carrier import SSHTarget
 from .command import RemoteCommand
 from .host_keys import HostKey
-from .openssh import check_identity
 from .paramiko_dial import Way, attempt, handshake, shown_key, sign_in
 from .paramiko_transport import Transport
 
@@ -46,9 +45,7 @@ class ParamikoCarrier:
     def open(
         cls, target: SSHTarget, command: RemoteCommand, timeout: float, cancelled: threading.Event
     ) -> ParamikoCarrier:
-        """Sign in and start the command; see `carrier.open_carrier`."""
-        check_identity(target)
-        host_keys.verify(target, timeout=timeout, cancelled=cancelled)
+        """Sign in and start the command; see `dial.open_carrier`."""
 
         def work(way: Way) -> tuple[Transport, paramiko.Channel]:
             transport = sign_in(target, way)
@@ -146,7 +143,7 @@ class ParamikoCarrier:
 def read_host_key(
     target: SSHTarget, timeout: float, cancelled: threading.Event, family: str | None
 ) -> HostKey:
-    """Exchange keys with the host, see which it has, and hang up before any authentication; see `host_keys.scan`."""
+    """Exchange keys with the host, see which it has, and hang up before any authentication; see `dial.scan`."""
     route = ssh_route.find(target)
 
     def work(way: Way) -> HostKey:

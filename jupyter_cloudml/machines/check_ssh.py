@@ -20,9 +20,9 @@ from jupyter_cloudml.errors import (
     Unreachable,
     UsageError,
 )
-from jupyter_cloudml.link import host_keys, openssh_config
+from jupyter_cloudml.link import dial, openssh_config
 from jupyter_cloudml.link.bootstrap import PYTHONS
-from jupyter_cloudml.link.carrier import Carrier, SSHTarget, carrier_for, open_carrier
+from jupyter_cloudml.link.carrier import Carrier, SSHTarget, carrier_for
 from jupyter_cloudml.link.command import RemoteCommand
 
 CONNECT_S = 10.0
@@ -151,12 +151,12 @@ class SSHCheck:
         """Sign in: the host's key is verified first on the way, and what comes after is told by the next step."""
         look = RemoteCommand(["/bin/sh", "-c", _LOOK, "check", *self._pythons()])
         try:
-            self._carrier = open_carrier(self._target, look, timeout=SIGN_IN_S)
+            self._carrier = dial.open_carrier(self._target, look, timeout=SIGN_IN_S)
         except (HostKeyUnknown, HostKeyChanged):
             raise
         except CloudMLError as exc:
             self._refused = exc
-        key = host_keys.scan(self._target, timeout=SIGN_IN_S)
+        key = dial.scan(self._target, timeout=SIGN_IN_S)
         return Finding(True, f"{key.type} {key.fingerprint}")
 
     def _sign_in(self) -> Finding:

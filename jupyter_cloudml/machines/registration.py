@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from jupyter_cloudml.errors import JSON, Cancelled, CloudMLError, Conflict, NotFound, UsageError
-from jupyter_cloudml.link import host_keys
+from jupyter_cloudml.link import dial, host_keys
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.link.command import check_name
 from jupyter_cloudml.link.link import Link
@@ -160,7 +160,7 @@ def _confirm(fleet: Fleet, target: SSHTarget, cancelled: threading.Event, undo: 
     if target.host_key is not None:
         if not host_keys.confirmed(target):
             undo.callback(_forget_key, fleet, target)
-        host_keys.verify(target, cancelled=cancelled)
+        dial.verify(target, cancelled=cancelled)
 
 
 def _abandon(shared: SharedLink, *, agent: bool) -> None:

@@ -14,7 +14,7 @@ from jupyter_cloudml.errors import (
     HostKeyUnknown,
     LinkDown,
 )
-from jupyter_cloudml.link import host_keys
+from jupyter_cloudml.link import dial
 from jupyter_cloudml.link.carrier import CarrierName, SSHTarget
 from jupyter_cloudml.machines.model import MachineView, State, Step
 from jupyter_cloudml.machines.operations import Operation, Operations, Work
@@ -71,7 +71,7 @@ class MachineCalls:
     async def scan(self, query: Mapping[str, JSON]) -> dict[str, JSON]:
         """Ask a host for its key."""
         target = self._target(query)
-        key = await self._remote.run(host_keys.scan, target)
+        key = await self._remote.run(dial.scan, target)
         return {
             "fingerprint": key.fingerprint,
             "keytype": key.type,

@@ -35,9 +35,10 @@ from jupyter_cloudml.errors import (
     Unreachable,
     UsageError,
 )
-from jupyter_cloudml.link import host_keys
-from jupyter_cloudml.link.carrier import Carrier, CarrierName, SSHTarget, carrier_for, open_carrier
+from jupyter_cloudml.link import dial
+from jupyter_cloudml.link.carrier import Carrier, CarrierName, SSHTarget, carrier_for
 from jupyter_cloudml.link.command import RemoteCommand
+from jupyter_cloudml.link.dial import open_carrier
 
 CAT = RemoteCommand(["cat"])
 NOTICED = 20.0  # seconds within which a silent host is noticed
@@ -202,9 +203,7 @@ def test_an_unknown_host_is_asked_about_and_sees_no_sign_in(
     where = target(ssh_config.add(host, known=False))
     with pytest.raises(HostKeyUnknown) as asked:
         open_carrier(where, CAT)
-    assert (
-        asked.value.details["fingerprint"] == host.fingerprint == host_keys.scan(where).fingerprint
-    )
+    assert asked.value.details["fingerprint"] == host.fingerprint == dial.scan(where).fingerprint
     assert asked.value.details["keytype"] == "ssh-ed25519"
     assert attempts(host) == []
     confirmed = dataclasses.replace(where, host_key=host.fingerprint)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_cloudml.errors import HostKeyChanged, Unreachable
-from jupyter_cloudml.link import host_keys
+from jupyter_cloudml.link import dial, host_keys
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.link.host_keys import HostKey
 
@@ -89,9 +89,9 @@ def test_a_confirmed_key_is_not_asked_for_again(
         seen.append(family)
         return keys[0]
 
-    monkeypatch.setattr(host_keys, "scan", scan)
-    host_keys.verify(target)
-    host_keys.verify(target)
+    monkeypatch.setattr(dial, "scan", scan)
+    dial.verify(target)
+    dial.verify(target)
     assert seen == [None]
 
 
@@ -107,9 +107,9 @@ def test_every_kind_of_key_is_tried_before_a_host_is_refused(
             raise Unreachable("no such key", code="no_common_algorithm")
         return keys[2] if family else keys[0]
 
-    monkeypatch.setattr(host_keys, "scan", scan)
+    monkeypatch.setattr(dial, "scan", scan)
     with pytest.raises(HostKeyChanged) as refused:
-        host_keys.verify(target)
+        dial.verify(target)
     assert refused.value.details["fingerprint"] == keys[0].fingerprint
-    assert seen == [None, *host_keys.FAMILIES[1:]]
+    assert seen == [None, *dial.FAMILIES[1:]]
     assert host_keys.confirmed(target) == []
