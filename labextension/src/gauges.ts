@@ -1,8 +1,7 @@
-import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLClient, CloudMLError } from './api';
+import { Observable } from './observable';
 import { IKernelGauges, IMachineGauges } from './types';
 
 /** What to measure; a kernel only where it is ours. */
@@ -17,12 +16,13 @@ export interface IGauges {
 }
 
 /** Reads the gauges of one machine and kernel, only while somebody looks. */
-export class GaugesModel implements IDisposable {
+export class GaugesModel extends Observable {
   constructor(
     private readonly _client: CloudMLClient,
     private readonly _target: () => IGaugeTarget | null,
     visible: () => boolean
   ) {
+    super();
     this._poll = new Poll({
       name: 'jupyter-cloudml:gauges',
       auto: true,
@@ -37,14 +37,6 @@ export class GaugesModel implements IDisposable {
     return this._value;
   }
 
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._poll.isDisposed;
-  }
-
   /** Set the seconds between two readings. */
   setInterval(seconds: number): void {
     this._poll.frequency = { interval: seconds * 1000, backoff: true, max: 60_000 };
@@ -55,9 +47,8 @@ export class GaugesModel implements IDisposable {
     void this._poll.refresh();
   }
 
-  dispose(): void {
+  protected override release(): void {
     this._poll.dispose();
-    Signal.clearData(this);
   }
 
   private async _load(): Promise<void> {
@@ -68,7 +59,7 @@ export class GaugesModel implements IDisposable {
       this._value = null;
       throw CloudMLError.from(reason);
     } finally {
-      this._changed.emit();
+      this.emit();
     }
   }
 
@@ -82,6 +73,5 @@ export class GaugesModel implements IDisposable {
   }
 
   private readonly _poll: Poll;
-  private readonly _changed = new Signal<this, void>(this);
   private _value: IGauges | null = null;
 }

@@ -1,5 +1,4 @@
 import { Event, KernelSpec } from '@jupyterlab/services';
-import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
@@ -15,6 +14,7 @@ import {
   mergeMachines
 } from './events';
 import { KernelRows } from './kernels';
+import { Observable } from './observable';
 import { OperationModel } from './operation';
 import { IKernel, IMachine } from './types';
 
@@ -27,12 +27,13 @@ const FIRST_RETRY = 1_000;
 const SETTLE = 150;
 
 /** What the user interface shows: machines and kernels, or why there are none. Knows no DOM but visibility. */
-export class CloudMLModel implements IDisposable {
+export class CloudMLModel extends Observable {
   constructor(
     readonly client: CloudMLClient,
     private readonly _events: Event.IManager,
     private readonly _specs: KernelSpec.IManager
   ) {
+    super();
     _events.stream.connect(this._onEvent, this);
     document.addEventListener('visibilitychange', this._onVisibility);
     this._poll = new Poll({
@@ -42,11 +43,6 @@ export class CloudMLModel implements IDisposable {
       frequency: { interval: RECONCILE, backoff: true, max: RECONCILE },
       standby: 'when-hidden'
     });
-  }
-
-  /** Emitted whenever anything below changed. */
-  get changed(): ISignal<this, void> {
-    return this._changed;
   }
 
   /** Emitted with each kernel that was seen to end, once per end. */
@@ -92,10 +88,6 @@ export class CloudMLModel implements IDisposable {
     return this._specs;
   }
 
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** The time on the server, UTC epoch ms. */
   now(): number {
     return Date.now() + this.client.clockOffset;
@@ -120,16 +112,11 @@ export class CloudMLModel implements IDisposable {
     return new OperationModel(operation, this.client, this._events);
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     window.clearTimeout(this._settling);
     document.removeEventListener('visibilitychange', this._onVisibility);
     this._poll.dispose();
     this._rows.dispose();
-    Signal.clearData(this);
   }
 
   private async _load(): Promise<void> {
@@ -152,7 +139,7 @@ export class CloudMLModel implements IDisposable {
     const interval = this._error ? FIRST_RETRY : busy ? SOON : RECONCILE;
     this._poll.frequency = { interval, backoff: true, max: this._error ? SOON * 4 : RECONCILE };
     this._loading = false;
-    this._changed.emit();
+    this.emit();
     if (this._again) {
       this._again = false;
       this._settle();
@@ -190,7 +177,7 @@ export class CloudMLModel implements IDisposable {
     if (after) {
       this._touched.add(event.name);
       this._machines = after;
-      this._changed.emit();
+      this.emit();
     }
     // An event that is no step of a start may tell of anything, also of what it does not carry: a new name, a policy.
     if (!before || event.removed || (after && (!event.step || before.state !== event.state))) {
@@ -200,7 +187,7 @@ export class CloudMLModel implements IDisposable {
 
   private _onKernel(event: IKernelEvent): void {
     if (this._rows.apply(event, this.now())) {
-      this._changed.emit();
+      this.emit();
     }
     // The event does not say how a kernel ended, nor where a new one belongs.
     if (event.state === 'ended') {
@@ -214,7 +201,7 @@ export class CloudMLModel implements IDisposable {
   private async _noteEnd(event: IKernelEvent): Promise<void> {
     try {
       this._rows.setAfterEnd(event, await this.client.listKernels());
-      this._changed.emit();
+      this.emit();
     } catch {
       this._settle();
     }
@@ -240,7 +227,6 @@ export class CloudMLModel implements IDisposable {
   };
 
   private readonly _poll: Poll;
-  private readonly _changed = new Signal<this, void>(this);
   private readonly _workspaceChanged = new Signal<this, IWorkspaceEvent>(this);
   private readonly _driftFound = new Signal<this, string>(this);
   private readonly _datasetsChanged = new Signal<this, string>(this);
@@ -252,7 +238,6 @@ export class CloudMLModel implements IDisposable {
   private _loading = false;
   private _again = false;
   private _settling = 0;
-  private _isDisposed = false;
 }
 
 /** What decides which kernelspecs there are: the machines, and which of them have told theirs. */

@@ -1,23 +1,23 @@
 import { Event } from '@jupyterlab/services';
 import { PromiseDelegate } from '@lumino/coreutils';
-import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLClient, CloudMLError } from './api';
 import { EventIDs, IOperationEvent } from './events';
+import { Observable } from './observable';
 import { IOperation } from './types';
 
 /** Events push each step; this look in ms is for one that was lost. */
 const RECONCILE = 1_000;
 
 /** One piece of slow work on the server, followed until it ends. */
-export class OperationModel implements IDisposable {
+export class OperationModel extends Observable {
   constructor(
     readonly id: string,
     private readonly _client: CloudMLClient,
     events: Event.IManager
   ) {
+    super();
     this._ended.promise.catch(() => undefined);
     this._poll = new Poll({
       name: `jupyter-cloudml:operation-${id}`,
@@ -30,10 +30,6 @@ export class OperationModel implements IDisposable {
     void this._poll.start();
   }
 
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
   /** What the server said last; null before its first answer. */
   get value(): IOperation | null {
     return this._value;
@@ -44,10 +40,6 @@ export class OperationModel implements IDisposable {
     return this._ended.promise;
   }
 
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** Ask the server to give up; the operation ends as cancelled. */
   async cancel(): Promise<void> {
     await this._client.cancelOperation(this.id);
@@ -55,14 +47,9 @@ export class OperationModel implements IDisposable {
   }
 
   /** Stop following; the work itself goes on. */
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     this._poll.dispose();
     this._ended.reject(new CloudMLError({ code: 'disposed', message: 'No longer followed' }));
-    Signal.clearData(this);
   }
 
   private async _load(): Promise<void> {
@@ -84,7 +71,7 @@ export class OperationModel implements IDisposable {
       const body = value.error ?? { code: value.state, message: value.state };
       this._finish(() => this._ended.reject(new CloudMLError(body)));
     }
-    this._changed.emit();
+    this.emit();
   }
 
   private _finish(settle: () => void): void {
@@ -103,8 +90,6 @@ export class OperationModel implements IDisposable {
   }
 
   private readonly _poll: Poll;
-  private readonly _changed = new Signal<this, void>(this);
   private readonly _ended = new PromiseDelegate<IOperation>();
   private _value: IOperation | null = null;
-  private _isDisposed = false;
 }

@@ -1,7 +1,5 @@
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
-
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { OperationModel } from '../operation';
 import { ICloudML } from '../tokens';
 import { IHostKey, IMachineForm, ISSHMachine, ISuggestion } from '../types';
@@ -18,8 +16,10 @@ export type Phase =
 export type FormData = Partial<ISSHMachine>;
 
 /** Adds one machine: form, host key, connection. What the user typed is kept through every failure. */
-export class AddMachineModel implements IDisposable {
-  constructor(private readonly _model: ICloudML) {}
+export class AddMachineModel extends Observable {
+  constructor(private readonly _model: ICloudML) {
+    super();
+  }
 
   get phase(): Phase {
     return this._phase;
@@ -36,14 +36,6 @@ export class AddMachineModel implements IDisposable {
 
   get data(): FormData {
     return this._data;
-  }
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
   }
 
   /** Get the form and the suggestions; a failure is shown where the form would be. */
@@ -66,14 +58,14 @@ export class AddMachineModel implements IDisposable {
     const named = data.name !== this._data.name;
     const name = follows && !named && data.host ? nameFor(data.host) : data.name;
     this._data = { ...data, name };
-    this._changed.emit();
+    this.emit();
   }
 
   /** Fill the form with a host of the SSH configuration, which knows its user, port and key itself. */
   suggest(suggestion: ISuggestion): void {
     const { python, carrier } = this._data;
     this._data = { host: suggestion.name, name: nameFor(suggestion.name), python, carrier };
-    this._changed.emit();
+    this.emit();
   }
 
   /** Send the form; without a known host key the next phase shows it. */
@@ -104,15 +96,10 @@ export class AddMachineModel implements IDisposable {
     this.back();
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     if (this._phase.kind === 'progress') {
       this._phase.operation.dispose();
     }
-    Signal.clearData(this);
   }
 
   private async _send(extra: FormData): Promise<void> {
@@ -121,7 +108,7 @@ export class AddMachineModel implements IDisposable {
     this._go({ kind: 'asking' });
     try {
       const { id } = await client.addMachine({ ...this._data, ...extra } as ISSHMachine);
-      if (attempt === this._attempt && !this._isDisposed) {
+      if (attempt === this._attempt && !this.isDisposed) {
         await this._follow(this._model.watch(id), attempt);
       } else {
         await client.cancelOperation(id);
@@ -134,7 +121,7 @@ export class AddMachineModel implements IDisposable {
   }
 
   private async _follow(operation: OperationModel, attempt: number): Promise<void> {
-    operation.changed.connect(() => this._changed.emit());
+    operation.changed.connect(() => this.emit());
     this._go({ kind: 'progress', operation });
     try {
       const { target } = await operation.ended;
@@ -162,19 +149,17 @@ export class AddMachineModel implements IDisposable {
   }
 
   private _go(phase: Phase): void {
-    if (!this._isDisposed) {
+    if (!this.isDisposed) {
       this._phase = phase;
-      this._changed.emit();
+      this.emit();
     }
   }
 
-  private readonly _changed = new Signal<this, void>(this);
   private _phase: Phase = { kind: 'form', error: null };
   private _form: IMachineForm | null = null;
   private _suggestions: ReadonlyArray<ISuggestion> = [];
   private _data: FormData = {};
   private _attempt = 0;
-  private _isDisposed = false;
 }
 
 /** A machine's name made from a host: its first label, in the letters that names may have. */

@@ -1,7 +1,5 @@
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
-
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { OperationModel } from '../operation';
 import { ICloudML } from '../tokens';
 import { IOperation, IStep } from '../types';
@@ -25,20 +23,17 @@ const QUIET: ReadonlyArray<string> = ['cancelled', 'large_files', 'large_folder'
 const NOTHING: ICodeChanges = { changed: [], gone: [], more: false };
 
 /** The code of one notebook and of one machine: how they compare, and what is being done about it. Knows no DOM. */
-export class CodeModel implements IDisposable {
+export class CodeModel extends Observable {
   constructor(
     private readonly _model: ICloudML,
     private readonly _ask: Ask
   ) {
+    super();
     this.client = new CodeClient(_model.client);
     _model.workspaceChanged.connect(this._onWorkspace, this);
   }
 
   readonly client: CodeClient;
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
 
   /** What it is about; null where there is nothing to compare. */
   get of(): ICodeOf | null {
@@ -80,10 +75,6 @@ export class CodeModel implements IDisposable {
     return this._operation?.value?.step ?? null;
   }
 
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** Be about another notebook or machine. */
   setTarget(of: ICodeOf | null): void {
     if (of?.path === this._of?.path && of?.machine === this._of?.machine) {
@@ -94,7 +85,7 @@ export class CodeModel implements IDisposable {
     this._there = NOTHING;
     this._follow(null);
     this._running = false;
-    this._changed.emit();
+    this.emit();
     void this.refresh();
   }
 
@@ -121,7 +112,7 @@ export class CodeModel implements IDisposable {
         this._error = CloudMLError.from(reason);
       }
     }
-    this._changed.emit();
+    this.emit();
   }
 
   /** Ask the machine what was changed there; what it cannot say now it is asked again later. */
@@ -134,7 +125,7 @@ export class CodeModel implements IDisposable {
       const there = await this.client.changes(of);
       if (of === this._of && !this._running) {
         this._there = there;
-        this._changed.emit();
+        this.emit();
       }
     } catch {
       // It is busy or away: the line above says so.
@@ -169,14 +160,9 @@ export class CodeModel implements IDisposable {
     void this._operation?.cancel().catch(() => undefined);
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     this._of = null;
     this._follow(null);
-    Signal.clearData(this);
   }
 
   private async _start(begin: (of: ICodeOf) => Promise<IOperation>): Promise<void> {
@@ -198,7 +184,7 @@ export class CodeModel implements IDisposable {
     const of = this._of;
     this._running = true;
     this._error = this._done = null;
-    this._changed.emit();
+    this.emit();
     let error: CloudMLError | null = null;
     try {
       const { id } = await begin();
@@ -226,7 +212,7 @@ export class CodeModel implements IDisposable {
   private _follow(operation: OperationModel | null): void {
     this._operation?.dispose();
     this._operation = operation;
-    operation?.changed.connect(() => this._changed.emit());
+    operation?.changed.connect(() => this.emit());
   }
 
   private _onWorkspace(_: ICloudML, event: IWorkspaceEvent): void {
@@ -236,7 +222,6 @@ export class CodeModel implements IDisposable {
     }
   }
 
-  private readonly _changed = new Signal<this, void>(this);
   private _of: ICodeOf | null = null;
   private _value: ICodeStatus | null = null;
   private _there: ICodeChanges = NOTHING;
@@ -244,5 +229,4 @@ export class CodeModel implements IDisposable {
   private _done: ISynced | null = null;
   private _running = false;
   private _operation: OperationModel | null = null;
-  private _isDisposed = false;
 }

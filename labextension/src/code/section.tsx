@@ -2,6 +2,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { UseSignal } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
+import { Act, Buttons } from '../buttons';
 import { Elapsed } from '../presentation';
 import { duration, size, stepText } from '../text';
 import { IStartedWith } from '../types';
@@ -17,27 +18,6 @@ export interface ICodeProps {
   readonly started: IStartedWith | null;
   readonly now: () => number;
   readonly trans: TranslationBundle;
-}
-
-type Act = readonly [text: string, name: string, act: () => void];
-
-function Buttons({ acts }: { readonly acts: ReadonlyArray<Act> }): JSX.Element {
-  return (
-    <>
-      {acts.map(([text, name, act]) => (
-        <button
-          key={name}
-          type="button"
-          className="jp-cloudml-button"
-          aria-label={name}
-          title={name}
-          onClick={act}
-        >
-          {text}
-        </button>
-      ))}
-    </>
-  );
 }
 
 /** When it was synced, counted up. */

@@ -1,9 +1,8 @@
 import { IStateDB } from '@jupyterlab/statedb';
 import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { addressOf, asFolder, parseAddress } from './address';
 import { DataClient } from './client';
 import { IFolder, IPlaceRow, Row, bucketRows, endIdOf, folderRows, keyOf } from './rows';
@@ -20,14 +19,12 @@ interface IRemembered {
 }
 
 /** What lies in a bucket, loaded page by page where somebody looks. Knows no DOM. */
-export class BucketModel implements IDisposable {
+export class BucketModel extends Observable {
   constructor(
     readonly client: DataClient,
     private readonly _state: IStateDB | null
-  ) {}
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
+  ) {
+    super();
   }
 
   get service(): IService {
@@ -91,10 +88,6 @@ export class BucketModel implements IDisposable {
     return row && 'place' in row ? row : null;
   }
 
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** Go on where the user was last, once. */
   async restore(): Promise<void> {
     if (this._restored) {
@@ -112,7 +105,7 @@ export class BucketModel implements IDisposable {
     if (place) {
       await this.open(place);
     } else {
-      this._emit();
+      this._redraw();
     }
   }
 
@@ -129,7 +122,7 @@ export class BucketModel implements IDisposable {
     this._filter = '';
     this._error = null;
     this._loading = true;
-    this._emit();
+    this._redraw();
     const generation = this._generation;
     try {
       if (this._place) {
@@ -148,7 +141,7 @@ export class BucketModel implements IDisposable {
     if (generation === this._generation) {
       this._loading = false;
       this._remember();
-      this._emit();
+      this._redraw();
     }
   }
 
@@ -159,12 +152,12 @@ export class BucketModel implements IDisposable {
 
   setFilter(text: string): void {
     this._filter = text.trim();
-    this._emit();
+    this._redraw();
   }
 
   activate(id: string): void {
     this._activeId = id;
-    this._changed.emit();
+    this.emit();
   }
 
   /** Open or close a bucket or folder in the tree. */
@@ -173,13 +166,13 @@ export class BucketModel implements IDisposable {
       return;
     }
     if (this._expanded.delete(row.id)) {
-      this._emit();
+      this._redraw();
       return;
     }
     this._expanded.add(row.id);
     const folder = this._folders.get(row.id);
     if (folder && folder.state !== 'failed') {
-      this._emit();
+      this._redraw();
     } else {
       void this._load(row.place, null).catch(() => undefined);
     }
@@ -193,12 +186,8 @@ export class BucketModel implements IDisposable {
     }
   }
 
-  dispose(): void {
-    if (!this._isDisposed) {
-      this._isDisposed = true;
-      this._generation++;
-      Signal.clearData(this);
-    }
+  protected override release(): void {
+    this._generation++;
   }
 
   /** Load a page of a folder; a failure stands in its last line, and is thrown. */
@@ -211,7 +200,7 @@ export class BucketModel implements IDisposable {
       this._folders.set(key, folder);
     }
     folder.state = 'loading';
-    this._emit();
+    this._redraw();
     let page: IPage;
     try {
       page = await this.client.list(this._service, place, after);
@@ -219,7 +208,7 @@ export class BucketModel implements IDisposable {
       folder.state = 'failed';
       folder.error = CloudMLError.from(reason);
       if (generation === this._generation) {
-        this._emit();
+        this._redraw();
       }
       throw reason;
     }
@@ -235,7 +224,7 @@ export class BucketModel implements IDisposable {
       folder.after = page.after;
       folder.state = 'loaded';
       folder.error = null;
-      this._emit();
+      this._redraw();
     }
   }
 
@@ -250,14 +239,12 @@ export class BucketModel implements IDisposable {
       .catch(() => undefined);
   }
 
-  private _emit(): void {
+  /** Its rows have changed. */
+  private _redraw(): void {
     this._rows = null;
-    if (!this._isDisposed) {
-      this._changed.emit();
-    }
+    this.emit();
   }
 
-  private readonly _changed = new Signal<this, void>(this);
   private readonly _folders = new Map<string, IFolder>();
   private readonly _expanded = new Set<string>();
   private _service: IService = {};
@@ -271,5 +258,4 @@ export class BucketModel implements IDisposable {
   private _restored = false;
   private _generation = 0;
   private _rows: ReadonlyArray<Row> | null = null;
-  private _isDisposed = false;
 }

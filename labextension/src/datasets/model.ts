@@ -1,8 +1,6 @@
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
-
 import { CloudMLError } from '../api';
 import { IOperationEvent } from '../events';
+import { Observable } from '../observable';
 import { OperationModel } from '../operation';
 import { ICloudML } from '../tokens';
 import { IOperation } from '../types';
@@ -20,18 +18,15 @@ export interface IFailure {
 }
 
 /** The datasets of one machine, and the syncs that run there, whoever has begun them. Knows no DOM. */
-export class DatasetsModel implements IDisposable {
+export class DatasetsModel extends Observable {
   constructor(
     private readonly _model: ICloudML,
     readonly client: DataClient
   ) {
+    super();
     _model.datasetsChanged.connect(this._onChanged, this);
     _model.operationMoved.connect(this._onOperation, this);
     _model.changed.connect(this._onMachines, this);
-  }
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
   }
 
   /** The machine that it is about. */
@@ -57,10 +52,6 @@ export class DatasetsModel implements IDisposable {
     return this._failures;
   }
 
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** Look, and go on looking, only while somebody sees it. */
   setVisible(visible: boolean): void {
     if (visible !== this._visible) {
@@ -82,7 +73,7 @@ export class DatasetsModel implements IDisposable {
     this._syncs.forEach(sync => sync.dispose());
     this._syncs.clear();
     this._stale = true;
-    this._changed.emit();
+    this.emit();
     if (this._visible) {
       void this.refresh();
     }
@@ -113,7 +104,7 @@ export class DatasetsModel implements IDisposable {
         this._stale = true;
       }
     }
-    this._changed.emit();
+    this.emit();
   }
 
   /** Begin a sync, and resolve at its end. */
@@ -156,15 +147,11 @@ export class DatasetsModel implements IDisposable {
 
   forget(failure: IFailure): void {
     this._failures = this._failures.filter(each => each !== failure);
-    this._changed.emit();
+    this.emit();
   }
 
-  dispose(): void {
-    if (!this._isDisposed) {
-      this._isDisposed = true;
-      this._syncs.forEach(sync => sync.dispose());
-      Signal.clearData(this);
-    }
+  protected override release(): void {
+    this._syncs.forEach(sync => sync.dispose());
   }
 
   private async _change(change: (machine: string) => Promise<IDatasets>): Promise<void> {
@@ -173,7 +160,7 @@ export class DatasetsModel implements IDisposable {
       const value = await change(machine);
       if (machine === this._machine) {
         this._take(value);
-        this._changed.emit();
+        this.emit();
       }
     }
   }
@@ -184,14 +171,14 @@ export class DatasetsModel implements IDisposable {
   }
 
   private _follow(id: string): void {
-    if (this._syncs.has(id) || this._isDisposed) {
+    if (this._syncs.has(id) || this.isDisposed) {
       return;
     }
     const operation = this._model.watch(id);
     this._syncs.set(id, operation);
-    operation.changed.connect(() => this._changed.emit());
+    operation.changed.connect(() => this.emit());
     void this._await(operation);
-    this._changed.emit();
+    this.emit();
   }
 
   private async _await(operation: OperationModel): Promise<void> {
@@ -209,7 +196,7 @@ export class DatasetsModel implements IDisposable {
     }
     operation.dispose();
     if (this._syncs.delete(operation.id)) {
-      this._changed.emit();
+      this.emit();
       this._onChanged(this._model, operation.value?.target ?? '');
     }
   }
@@ -243,7 +230,6 @@ export class DatasetsModel implements IDisposable {
     this._running = running;
   }
 
-  private readonly _changed = new Signal<this, void>(this);
   private readonly _syncs = new Map<string, OperationModel>();
   private _machine: string | null = null;
   private _value: IDatasets | null = null;
@@ -253,7 +239,6 @@ export class DatasetsModel implements IDisposable {
   private _stale = true;
   private _running = false;
   private _settling = 0;
-  private _isDisposed = false;
 }
 
 /** What a sync is about, as it was asked for. */

@@ -1,6 +1,4 @@
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
-
+import { Observable } from '../observable';
 import { ICloudML } from '../tokens';
 import { IDifference } from '../types';
 import { IKernelDrift } from './types';
@@ -13,18 +11,10 @@ export function errorsOf(drift: IKernelDrift | null): ReadonlyArray<IDifference>
 }
 
 /** How the packages of kernels on machines compare with those here, as the server finds out beside their start. */
-export class DriftModel implements IDisposable {
+export class DriftModel extends Observable<IKernelDrift> {
   constructor(private readonly _model: ICloudML) {
+    super();
     _model.driftFound.connect(this._onFound, this);
-  }
-
-  /** Emitted with what is known now of a kernel. */
-  get changed(): ISignal<this, IKernelDrift> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
   }
 
   /** What is known of a kernel; asked for once where nothing is known yet. */
@@ -61,13 +51,8 @@ export class DriftModel implements IDisposable {
     await this.load(kernelId);
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     this._model.driftFound.disconnect(this._onFound, this);
-    Signal.clearData(this);
   }
 
   private _post(kernelId: string, path: string, body: object): Promise<unknown> {
@@ -81,7 +66,7 @@ export class DriftModel implements IDisposable {
   }
 
   private _keep(drift: IKernelDrift): void {
-    if (this._isDisposed) {
+    if (this.isDisposed) {
       return;
     }
     this._known.delete(drift.kernel_id);
@@ -92,10 +77,8 @@ export class DriftModel implements IDisposable {
       }
       this._known.delete(oldest);
     }
-    this._changed.emit(drift);
+    this.emit(drift);
   }
 
-  private readonly _changed = new Signal<this, IKernelDrift>(this);
   private readonly _known = new Map<string, IKernelDrift | null>();
-  private _isDisposed = false;
 }

@@ -1,16 +1,16 @@
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
-
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { ICloudML } from '../tokens';
 import { IDrift, IEnvironment, IOperation } from '../types';
 
 /** The environments of one machine, and the builds there that failed. */
-export class EnvironmentsModel implements IDisposable {
+export class EnvironmentsModel extends Observable {
   constructor(
     readonly machine: string,
     private readonly _model: ICloudML
-  ) {}
+  ) {
+    super();
+  }
 
   /** Null before the first answer. */
   get rows(): ReadonlyArray<IEnvironment> | null {
@@ -35,19 +35,11 @@ export class EnvironmentsModel implements IDisposable {
     return this._loading;
   }
 
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** Ask the machine. */
   async refresh(): Promise<void> {
     const { client } = this._model;
     this._loading = true;
-    this._emit();
+    this.emit();
     try {
       const [rows, operations] = await Promise.all([
         client.environments(this.machine),
@@ -62,19 +54,19 @@ export class EnvironmentsModel implements IDisposable {
       this._error = CloudMLError.from(reason);
     }
     this._loading = false;
-    this._emit();
+    this.emit();
   }
 
   /** Compare one with the packages here. */
   async check(row: IEnvironment): Promise<void> {
     this._drifts.set(row.key, null);
-    this._emit();
+    this.emit();
     try {
       this._drifts.set(row.key, await this._model.client.drift(this.machine, row.key));
     } catch (reason) {
       this._drifts.set(row.key, CloudMLError.from(reason));
     }
-    this._emit();
+    this.emit();
   }
 
   /** Delete one, by a name of it or its key. Rejects with the reason where something runs in it. */
@@ -90,25 +82,9 @@ export class EnvironmentsModel implements IDisposable {
     await this._model.specs.refreshSpecs();
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
-    Signal.clearData(this);
-  }
-
-  private _emit(): void {
-    if (!this._isDisposed) {
-      this._changed.emit();
-    }
-  }
-
-  private readonly _changed = new Signal<this, void>(this);
   private readonly _drifts = new Map<string, IDrift | CloudMLError | null>();
   private _rows: ReadonlyArray<IEnvironment> | null = null;
   private _failed: ReadonlyArray<IOperation> = [];
   private _error: CloudMLError | null = null;
   private _loading = false;
-  private _isDisposed = false;
 }

@@ -3,17 +3,11 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 import { UUID } from '@lumino/coreutils';
 
+import { Act } from '../buttons';
 import { titledDialog } from '../dialogs';
 import { CommandIDs } from '../tokens';
 import { JobsModel } from './model';
 import { IJob } from './types';
-
-/** What can be done with a job: what a button says, what it is called, and what it does. */
-export interface IAct {
-  readonly text: string;
-  readonly name: string;
-  readonly act: () => Promise<unknown>;
-}
 
 export interface IActOptions {
   readonly jobs: JobsModel;
@@ -22,7 +16,7 @@ export interface IActOptions {
 }
 
 /** What can be done with a job; `gone` is called when it was deleted. */
-export function actsOf(job: IJob, options: IActOptions, gone: () => void): IAct[] {
+export function actsOf(job: IJob, options: IActOptions, gone: () => void): Act[] {
   const { commands, jobs, trans } = options;
   const { name, paused } = job;
   const run = async () => {
@@ -30,33 +24,33 @@ export function actsOf(job: IJob, options: IActOptions, gone: () => void): IAct[
     await commands.execute(CommandIDs.showRun, { id: made.id });
   };
   return [
-    { text: trans.__('Run now'), name: trans.__('Run %1 now', name), act: run },
+    [trans.__('Run now'), trans.__('Run %1 now', name), run],
     paused
-      ? {
-          text: trans.__('Resume'),
-          name: trans.__('Have %1 run at its times again', name),
-          act: () => jobs.client.pause(name, false)
-        }
-      : {
-          text: trans.__('Pause'),
-          name: trans.__('Have the times of %1 skipped', name),
-          act: () => jobs.client.pause(name, true)
-        },
-    {
-      text: trans.__('Edit…'),
-      name: trans.__('Change the definition of %1', name),
-      act: () => commands.execute(CommandIDs.newJob, { name })
-    },
-    {
-      text: trans.__('Delete…'),
-      name: trans.__('Delete %1', name),
-      act: async () => {
+      ? [
+          trans.__('Resume'),
+          trans.__('Have %1 run at its times again', name),
+          () => jobs.client.pause(name, false)
+        ]
+      : [
+          trans.__('Pause'),
+          trans.__('Have the times of %1 skipped', name),
+          () => jobs.client.pause(name, true)
+        ],
+    [
+      trans.__('Edit…'),
+      trans.__('Change the definition of %1', name),
+      () => commands.execute(CommandIDs.newJob, { name })
+    ],
+    [
+      trans.__('Delete…'),
+      trans.__('Delete %1', name),
+      async () => {
         if (await askDelete(name, trans)) {
           await jobs.client.remove(name);
           gone();
         }
       }
-    }
+    ]
   ];
 }
 

@@ -1,8 +1,7 @@
-import { IDisposable } from '@lumino/disposable';
 import { JSONObject } from '@lumino/coreutils';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { cleaned } from './form_schema';
 import { JobsModel } from './model';
 import { IDefinition, IJob, IParameter, IProblem, IPreview, Trigger } from './types';
@@ -11,13 +10,14 @@ import { IDefinition, IJob, IParameter, IProblem, IPreview, Trigger } from './ty
 const SETTLE = 300;
 
 /** A definition that is being written: the server's schema, what was typed, and what the server says of it. */
-export class EditModel implements IDisposable {
+export class EditModel extends Observable {
   /** `name`: the job that is changed; null for a new one, which begins with `data`. */
   constructor(
     readonly name: string | null,
     private readonly _jobs: JobsModel,
     data: JSONObject
   ) {
+    super();
     this._data = data;
     void this.load();
   }
@@ -61,14 +61,6 @@ export class EditModel implements IDisposable {
     return this._busy;
   }
 
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** When a trigger fires, in words. */
   preview(trigger: Trigger): Promise<IPreview> {
     return this._jobs.client.preview(trigger);
@@ -96,7 +88,7 @@ export class EditModel implements IDisposable {
     } catch (reason) {
       this._error = CloudMLError.from(reason);
     }
-    this._emit();
+    this.emit();
   }
 
   /** Take note whether the text of a field is a value. */
@@ -113,13 +105,13 @@ export class EditModel implements IDisposable {
       window.clearTimeout(this._timer);
       this._timer = window.setTimeout(() => void this._askParameters(), SETTLE);
     }
-    this._emit();
+    this.emit();
   }
 
   /** Make or change the job; null where it is refused. */
   async submit(): Promise<IJob | null> {
     this._busy = true;
-    this._emit();
+    this.emit();
     let job: IJob | null = null;
     try {
       const definition = cleaned(this._data) as unknown as IDefinition;
@@ -129,36 +121,28 @@ export class EditModel implements IDisposable {
       this._error = CloudMLError.from(reason);
     }
     this._busy = false;
-    this._emit();
+    this.emit();
     return job;
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     window.clearTimeout(this._timer);
-    Signal.clearData(this);
   }
 
   /** Ask for the parameters of the notebook; while its path is being typed there is none, and no harm in that. */
   private async _askParameters(): Promise<void> {
     const path = this._path ?? this._data['notebook'];
-    this._parameters =
-      typeof path === 'string' && path.endsWith('.ipynb')
-        ? await this._jobs.client.parameters(path).catch(() => null)
-        : null;
-    this._emit();
-  }
-
-  private _emit(): void {
-    if (!this._isDisposed) {
-      this._changed.emit();
+    const isPath = typeof path === 'string' && path.endsWith('.ipynb');
+    const asked = ++this._asked;
+    const found = isPath ? await this._jobs.client.parameters(path).catch(() => null) : null;
+    // Answers may come in another order than they were asked for.
+    if (asked !== this._asked) {
+      return;
     }
+    this._parameters = found;
+    this.emit();
   }
 
-  private readonly _changed = new Signal<this, void>(this);
   private _schema: JSONObject | null = null;
   private _data: JSONObject;
   private _path: string | null = null;
@@ -167,6 +151,6 @@ export class EditModel implements IDisposable {
   private _parameters: ReadonlyArray<IParameter> | null = null;
   private _error: CloudMLError | null = null;
   private _busy = false;
+  private _asked = 0;
   private _timer = 0;
-  private _isDisposed = false;
 }

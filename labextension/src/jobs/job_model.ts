@@ -1,7 +1,5 @@
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
-
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { singly } from './flight';
 import { JobsModel } from './model';
 import { Paged } from './paged';
@@ -11,7 +9,7 @@ import { IJob, IPreview, IRun, IRunEvent } from './types';
 const SETTLE = 300;
 
 /** One job: its definition, when it runs, and what ran. */
-export class JobModel implements IDisposable {
+export class JobModel extends Observable {
   /** What ran, the newest first. */
   readonly runs: Paged<IRun>;
 
@@ -19,6 +17,7 @@ export class JobModel implements IDisposable {
     readonly name: string,
     readonly jobs: JobsModel
   ) {
+    super();
     this.runs = new Paged(`runs-of-${name}`, async before => {
       const { runs, next } = await jobs.client.runs({ job: name, before, limit: 25 });
       return { rows: runs, next };
@@ -43,27 +42,14 @@ export class JobModel implements IDisposable {
     return this._error;
   }
 
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** Look again. One look goes on at a time. */
   readonly refresh = singly(() => this._load());
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     window.clearTimeout(this._timer);
     this.jobs.jobMoved.disconnect(this._onJob, this);
     this.jobs.runMoved.disconnect(this._onRun, this);
     this.runs.dispose();
-    Signal.clearData(this);
   }
 
   private async _load(): Promise<void> {
@@ -71,7 +57,7 @@ export class JobModel implements IDisposable {
       const before = this._job?.rev;
       const job = (this._job = await this.jobs.client.job(this.name));
       this._error = null;
-      this._changed.emit();
+      this.emit();
       if (!this._previews || before !== job.rev || this._isPast()) {
         this._previews = await Promise.all(
           (job.definition.triggers ?? []).map(trigger =>
@@ -82,9 +68,7 @@ export class JobModel implements IDisposable {
     } catch (reason) {
       this._error = CloudMLError.from(reason);
     }
-    if (!this._isDisposed) {
-      this._changed.emit();
-    }
+    this.emit();
   }
 
   private _onJob(_: JobsModel, name: string): void {
@@ -102,7 +86,7 @@ export class JobModel implements IDisposable {
   }
 
   private _onRuns(): void {
-    this._changed.emit();
+    this.emit();
     if (this._isPast()) {
       this._lookSoon();
     }
@@ -124,10 +108,8 @@ export class JobModel implements IDisposable {
     }, SETTLE);
   }
 
-  private readonly _changed = new Signal<this, void>(this);
   private _job: IJob | null = null;
   private _previews: ReadonlyArray<IPreview | CloudMLError> | null = null;
   private _error: CloudMLError | null = null;
   private _timer = 0;
-  private _isDisposed = false;
 }

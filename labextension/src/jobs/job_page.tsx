@@ -3,11 +3,12 @@ import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { CloudMLError } from '../api';
+import { Buttons } from '../buttons';
 import { CommandIDs, ICloudML } from '../tokens';
 import { actsOf } from './acts';
 import { JobModel } from './job_model';
 import { IListProps, dueText } from './list_page';
-import { ActButtons, ListTrouble, Pages, RunTable } from './list_parts';
+import { ListTrouble, Pages, RunTable } from './list_parts';
 import { Strip } from './marks';
 import { Facts, Fold } from './run_parts';
 import { IJob, IJobTrigger, IPreview } from './types';
@@ -76,7 +77,7 @@ export class JobPage extends ReactWidget {
           {this._renderNotebook(job)} · {about.join(' · ')}
         </p>
         <div className="jp-cloudml-buttons">
-          <ActButtons acts={actsOf(job, this._props, () => (this.parent ?? this).close())} />
+          <Buttons acts={actsOf(job, this._props, () => (this.parent ?? this).close())} />
         </div>
         <section className="jp-cloudml-part" aria-labelledby={`${this.id}-when`}>
           <h2 id={`${this.id}-when`}>{trans.__('When it runs')}</h2>

@@ -3,9 +3,10 @@ import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
+import { Buttons } from '../buttons';
 import { CommandIDs } from '../tokens';
 import { actsOf } from './acts';
-import { ActButtons, ListTrouble, Pages } from './list_parts';
+import { ListTrouble, Pages } from './list_parts';
 import { Strip } from './marks';
 import { JobsModel } from './model';
 import { Paged } from './paged';
@@ -158,7 +159,7 @@ function Row(props: {
           {job.name}
         </button>
         <span className="jp-cloudml-spring" />
-        <ActButtons acts={actsOf(job, page, onGone)} />
+        <Buttons acts={actsOf(job, page, onGone)} />
       </div>
       <div className="jp-cloudml-row-line">
         <span className="jp-cloudml-detail">{about.filter(Boolean).join(' · ')}</span>

@@ -3,41 +3,10 @@ import * as React from 'react';
 
 import { Refusal } from '../add/parts';
 import { CloudMLError } from '../api';
-import { showFailure } from '../commands';
-import { IAct } from './acts';
 import { Mark } from './marks';
 import { Paged } from './paged';
 import { IRun } from './types';
 import { isOver, runWord, timeText, tookText } from './words';
-
-/** Buttons of a row, of which one works at a time. */
-export function ActButtons({ acts }: { readonly acts: ReadonlyArray<IAct> }): JSX.Element {
-  const [busy, setBusy] = React.useState(false);
-  const run = (act: IAct['act']) => {
-    setBusy(true);
-    void act()
-      .catch(showFailure)
-      .finally(() => setBusy(false));
-  };
-  return (
-    <>
-      {acts.map(({ text, name, act }) => (
-        <button
-          key={text}
-          type="button"
-          className="jp-cloudml-button"
-          aria-label={name}
-          title={name}
-          // Not `disabled`: the focus, and the dialog that gives it back, need the button.
-          aria-disabled={busy}
-          onClick={() => busy || run(act)}
-        >
-          {text}
-        </button>
-      ))}
-    </>
-  );
-}
 
 /** To the page before and the one that follows, where there are any. */
 export function Pages<T>(props: {

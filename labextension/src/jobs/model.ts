@@ -1,10 +1,10 @@
 import { Event } from '@jupyterlab/services';
-import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
 import { EventIDs } from '../events';
+import { Observable } from '../observable';
 import { ICloudML } from '../tokens';
 import { JobsClient } from './client';
 import { IRunEvent, ISummary } from './types';
@@ -15,13 +15,14 @@ const RECONCILE = 45_000;
 const SETTLE = 300;
 
 /** What goes on with jobs, for the sidebar, and what the server says of runs and jobs as it happens. */
-export class JobsModel implements IDisposable {
+export class JobsModel extends Observable {
   readonly client: JobsClient;
 
   constructor(
     private readonly _model: ICloudML,
     events: Event.IManager
   ) {
+    super();
     this.client = new JobsClient(_model.client);
     events.stream.connect(this._onEvent, this);
     this._poll = new Poll({
@@ -42,11 +43,6 @@ export class JobsModel implements IDisposable {
     return this._error;
   }
 
-  /** Emitted when the summary changed. */
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
   /** Emitted when the state of a run changed. */
   get runMoved(): ISignal<this, IRunEvent> {
     return this._runMoved;
@@ -60,10 +56,6 @@ export class JobsModel implements IDisposable {
   /** Emitted with the name of a job that was made, changed, paused or deleted. */
   get jobMoved(): ISignal<this, string> {
     return this._jobMoved;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
   }
 
   /** The time on the server, UTC epoch ms. */
@@ -87,14 +79,9 @@ export class JobsModel implements IDisposable {
     await this._poll.tick.catch(() => undefined);
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     window.clearTimeout(this._settling);
     this._poll.dispose();
-    Signal.clearData(this);
   }
 
   private async _load(): Promise<void> {
@@ -104,9 +91,7 @@ export class JobsModel implements IDisposable {
     } catch (reason) {
       this._error = CloudMLError.from(reason);
     }
-    if (!this._isDisposed) {
-      this._changed.emit();
-    }
+    this.emit();
     if (this._error) {
       throw this._error;
     }
@@ -132,7 +117,6 @@ export class JobsModel implements IDisposable {
   }
 
   private readonly _poll: Poll;
-  private readonly _changed = new Signal<this, void>(this);
   private readonly _runMoved = new Signal<this, IRunEvent>(this);
   private readonly _recordsCame = new Signal<this, string>(this);
   private readonly _jobMoved = new Signal<this, string>(this);
@@ -140,5 +124,4 @@ export class JobsModel implements IDisposable {
   private _error: CloudMLError | null = null;
   private _visible = false;
   private _settling = 0;
-  private _isDisposed = false;
 }

@@ -1,8 +1,7 @@
-import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { singly } from './flight';
 
 /** Events say what changed: this look now and then, in ms, is for one that was lost. */
@@ -17,11 +16,12 @@ export interface IPage<T> {
 }
 
 /** A long list of which one page is held, whichever page the user looks at. */
-export class Paged<T> implements IDisposable {
+export class Paged<T> extends Observable {
   constructor(
     name: string,
     private readonly _ask: (key: string | undefined) => Promise<IPage<T>>
   ) {
+    super();
     this._poll = new Poll({
       name: `jupyter-cloudml:${name}`,
       auto: false,
@@ -47,14 +47,6 @@ export class Paged<T> implements IDisposable {
 
   get hasMore(): boolean {
     return this._next !== null;
-  }
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
   }
 
   async refresh(): Promise<void> {
@@ -93,21 +85,16 @@ export class Paged<T> implements IDisposable {
     }
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     window.clearTimeout(this._timer);
     this._poll.dispose();
-    Signal.clearData(this);
   }
 
   /** Another page is wanted: what follows the one that is shown, and the answer under way, are of no use. */
   private _turn(): void {
     this._turns++;
     this._next = null;
-    this._changed.emit();
+    this.emit();
   }
 
   private async _load(): Promise<void> {
@@ -127,21 +114,17 @@ export class Paged<T> implements IDisposable {
       this._rows = page.rows;
       this._next = page.next;
     }
-    if (!this._isDisposed) {
-      this._changed.emit();
-    }
+    this.emit();
     if (this._error) {
       throw this._error;
     }
   }
 
   private readonly _poll: Poll;
-  private readonly _changed = new Signal<this, void>(this);
   private _keys: (string | undefined)[] = [undefined];
   private _rows: ReadonlyArray<T> | null = null;
   private _next: string | null = null;
   private _error: CloudMLError | null = null;
   private _turns = 0;
   private _timer = 0;
-  private _isDisposed = false;
 }

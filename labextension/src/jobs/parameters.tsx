@@ -4,12 +4,6 @@ import * as React from 'react';
 
 import { IParameter } from './types';
 
-/** What somebody typed for a parameter, and what is wrong with it. */
-export interface ITyped {
-  readonly text: string;
-  readonly problem: string;
-}
-
 /** How a value is typed: text as it is, the rest as JSON. */
 export function asText(parameter: IParameter, value: JSONValue): string {
   return parameter.kind === 'str' && typeof value === 'string' ? value : JSON.stringify(value);

@@ -8,9 +8,6 @@ import { IPartProps, IRunPageProps } from './run_page';
 import { IRetry, IRunDetail } from './types';
 import { fileName, isOver, timeText } from './words';
 
-/** The longest that a timer of a browser may be, in ms. */
-const LONGEST = 2 ** 31 - 1;
-
 type Props = IPartProps & { readonly run: IRunDetail };
 
 /** Buttons of which one works at a time. */
@@ -107,27 +104,19 @@ export function Acts({ page, model, run }: Props): JSX.Element {
   );
 }
 
-/** The kernel that a failed run has left, until its time is over. */
+/** The kernel that a failed run has left. */
 export function Left({
   page,
   model,
   run,
   kept
-}: Props & { readonly kept: NonNullable<IRunDetail['kept']> }): JSX.Element | null {
+}: Props & { readonly kept: NonNullable<IRunDetail['kept']> }): JSX.Element {
   const { jobs, trans } = page;
   const [busy, act] = useActs();
-  const [, tick] = React.useReducer((n: number) => n + 1, 0);
-  React.useEffect(() => {
-    const timer = window.setTimeout(tick, Math.min(kept.until_ms - jobs.now() + 100, LONGEST));
-    return () => window.clearTimeout(timer);
-  }, [kept.until_ms]);
   const release = async () => {
     await jobs.client.release(run.id);
     await model.refresh();
   };
-  if (kept.until_ms <= jobs.now()) {
-    return null;
-  }
   return (
     <div className="jp-cloudml-left" role="group" aria-label={trans.__('The kernel that is left')}>
       <p>

@@ -1,8 +1,7 @@
-import { IDisposable } from '@lumino/disposable';
 import { Poll } from '@lumino/polling';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLError } from '../api';
+import { Observable } from '../observable';
 import { singly } from './flight';
 import { RunCells } from './fold';
 import { JobsModel } from './model';
@@ -14,12 +13,16 @@ const LOOK = 2_000;
 /** Between two looks at a run that says much, in ms. */
 const SOON = 100;
 
+/** The longest that a timer of a browser may be, in ms. */
+const LONGEST = 2 ** 31 - 1;
+
 /** One run, followed until it is over. */
-export class RunModel implements IDisposable {
+export class RunModel extends Observable {
   constructor(
     readonly id: string,
     readonly jobs: JobsModel
   ) {
+    super();
     this._poll = new Poll({
       name: `jupyter-cloudml:run-${id}`,
       auto: false,
@@ -43,17 +46,15 @@ export class RunModel implements IDisposable {
     return this._cells;
   }
 
+  /** The kernel that it has left, until its time is over. */
+  get kept(): NonNullable<IRunDetail['kept']> | null {
+    const kept = this._run?.kept;
+    return kept && kept.until_ms > this.jobs.now() ? kept : null;
+  }
+
   /** Why the last look failed, or null. */
   get error(): CloudMLError | null {
     return this._error;
-  }
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
   }
 
   /** Look again, at everything. */
@@ -69,16 +70,12 @@ export class RunModel implements IDisposable {
     await this.refresh();
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
+  protected override release(): void {
     window.clearTimeout(this._soon);
+    window.clearTimeout(this._ending);
     this.jobs.runMoved.disconnect(this._onMoved, this);
     this.jobs.recordsCame.disconnect(this._onRecords, this);
     this._poll.dispose();
-    Signal.clearData(this);
   }
 
   private async _look(): Promise<void> {
@@ -90,6 +87,7 @@ export class RunModel implements IDisposable {
         isGone = true;
         this._run = await this.jobs.client.show(this.id);
         isGone = false;
+        this._awaitEnd();
       }
       await this._read();
       this._error = null;
@@ -97,10 +95,10 @@ export class RunModel implements IDisposable {
       this._error = CloudMLError.from(reason);
       isGone &&= this._error.status === 404;
     }
-    if (this._isDisposed) {
+    if (this.isDisposed) {
       return;
     }
-    this._changed.emit();
+    this.emit();
     if (this._error) {
       this._stale = true;
       if (isGone) {
@@ -138,11 +136,11 @@ export class RunModel implements IDisposable {
       const more = records.length > 0;
       this._since = next;
       this._over = over && !more;
-      if (!more || this._isDisposed) {
+      if (!more || this.isDisposed) {
         this._stale ||= over && this._run !== null && !isOver(this._run.state);
         return;
       }
-      this._changed.emit();
+      this.emit();
     }
   }
 
@@ -157,6 +155,19 @@ export class RunModel implements IDisposable {
       }
       this._over = this._run !== null && isOver(this._run.state);
       return null;
+    }
+  }
+
+  /** Say so when the time of the kernel that is left is over. */
+  private _awaitEnd(): void {
+    window.clearTimeout(this._ending);
+    const { kept } = this;
+    if (kept && !this.isDisposed) {
+      const wait = Math.min(kept.until_ms - this.jobs.now(), LONGEST);
+      this._ending = window.setTimeout(() => {
+        this._awaitEnd();
+        this.emit();
+      }, wait);
     }
   }
 
@@ -181,7 +192,6 @@ export class RunModel implements IDisposable {
   }
 
   private readonly _poll: Poll;
-  private readonly _changed = new Signal<this, void>(this);
   private _run: IRunDetail | null = null;
   private _cells: RunCells | null = null;
   private _error: CloudMLError | null = null;
@@ -191,5 +201,5 @@ export class RunModel implements IDisposable {
   private _stale = true;
   private _looks = 0;
   private _soon = 0;
-  private _isDisposed = false;
+  private _ending = 0;
 }

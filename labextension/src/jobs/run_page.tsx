@@ -230,7 +230,7 @@ function Head(
         </p>
       )}
       <Acts {...props} />
-      {run.kept && <Left {...props} kept={run.kept} />}
+      {props.model.kept && <Left {...props} kept={props.model.kept} />}
     </div>
   );
 }

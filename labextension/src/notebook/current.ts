@@ -1,16 +1,16 @@
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLModel } from '../model';
+import { Observable } from '../observable';
 import { NotebookPlace } from './place';
 
-/** The notebook in front, and where each open notebook's kernel runs. */
-export class CurrentNotebook implements IDisposable {
+/** The notebook in front, and where each open notebook's kernel runs. It has changed when another one is in front, is renamed, or moves. */
+export class CurrentNotebook extends Observable {
   constructor(
     private readonly _notebooks: INotebookTracker,
     private readonly _model: CloudMLModel
   ) {
+    super();
     _notebooks.currentChanged.connect(this._follow, this);
     this._follow();
   }
@@ -22,15 +22,6 @@ export class CurrentNotebook implements IDisposable {
   /** Where the kernel of the notebook in front runs; null without a notebook. */
   get place(): NotebookPlace | null {
     return this._panel ? this.placeOf(this._panel) : null;
-  }
-
-  /** Emitted when another notebook is in front, is renamed, or its place changed. */
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
   }
 
   /** The place of any open notebook; it lives as long as the panel. */
@@ -45,33 +36,23 @@ export class CurrentNotebook implements IDisposable {
     return place;
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
-    Signal.clearData(this);
-  }
-
   private _follow(): void {
     if (this._panel && !this._panel.isDisposed) {
-      this._panel.context.pathChanged.disconnect(this._emit, this);
-      this.placeOf(this._panel).changed.disconnect(this._emit, this);
+      this._panel.context.pathChanged.disconnect(this._onMoved, this);
+      this.placeOf(this._panel).changed.disconnect(this._onMoved, this);
     }
     this._panel = this._notebooks.currentWidget;
     if (this._panel) {
-      this._panel.context.pathChanged.connect(this._emit, this);
-      this.placeOf(this._panel).changed.connect(this._emit, this);
+      this._panel.context.pathChanged.connect(this._onMoved, this);
+      this.placeOf(this._panel).changed.connect(this._onMoved, this);
     }
-    this._emit();
+    this.emit();
   }
 
-  private _emit(): void {
-    this._changed.emit();
+  private _onMoved(): void {
+    this.emit();
   }
 
-  private readonly _changed = new Signal<this, void>(this);
   private readonly _places = new WeakMap<NotebookPanel, NotebookPlace>();
   private _panel: NotebookPanel | null = null;
-  private _isDisposed = false;
 }

@@ -1,9 +1,8 @@
 import { ISessionContext } from '@jupyterlab/apputils';
 import { KernelSpec } from '@jupyterlab/services';
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
 
 import { CloudMLModel } from '../model';
+import { Observable } from '../observable';
 import { LOCAL, specMachine } from '../specs';
 import { IKernel, IMachine, IStep } from '../types';
 
@@ -73,11 +72,12 @@ export function placeOf(
 }
 
 /** Follows where the kernel of one document runs. */
-export class NotebookPlace implements IDisposable {
+export class NotebookPlace extends Observable<IPlace> {
   constructor(
     readonly context: ISessionContext,
     private readonly _model: CloudMLModel
   ) {
+    super();
     context.kernelChanged.connect(this._update, this);
     context.statusChanged.connect(this._update, this);
     context.connectionStatusChanged.connect(this._update, this);
@@ -90,14 +90,6 @@ export class NotebookPlace implements IDisposable {
     return this._value;
   }
 
-  get changed(): ISignal<this, IPlace> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
   /** Name the machine that the notebook is on its way to, or null when it has arrived. */
   setMoving(machine: string | null): void {
     this._moving = machine;
@@ -105,17 +97,9 @@ export class NotebookPlace implements IDisposable {
     this._update();
   }
 
-  dispose(): void {
-    if (this._isDisposed) {
-      return;
-    }
-    this._isDisposed = true;
-    Signal.clearData(this);
-  }
-
   private _update(): void {
     this._value = this._compute();
-    this._changed.emit(this._value);
+    this.emit(this._value);
   }
 
   private _compute(): IPlace {
@@ -141,9 +125,7 @@ export class NotebookPlace implements IDisposable {
     return placeOf(kernel, spec, row, machine, this.context.kernelDisplayStatus);
   }
 
-  private readonly _changed = new Signal<this, IPlace>(this);
   private _value: IPlace = NOWHERE;
   private _moving: string | null = null;
   private _since = 0;
-  private _isDisposed = false;
 }

@@ -1,8 +1,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
-import { IDisposable } from '@lumino/disposable';
-import { ISignal, Signal } from '@lumino/signaling';
 
+import { Observable } from '../observable';
 import { pause } from './backoff';
 
 /** After this long without an answer another request is sent beside the first, in ms: its connection may be dead. */
@@ -16,8 +15,9 @@ const PROXY_STATUSES: ReadonlyArray<number> = [502, 503, 504];
 export type ServerState = 'there' | 'away' | 'refused';
 
 /** Watches for the server's return once it was found to be away. Asks nothing while nobody doubts. */
-export class ServerWatch implements IDisposable {
+export class ServerWatch extends Observable<ServerState> {
   constructor(private readonly _settings: ServerConnection.ISettings) {
+    super();
     document.addEventListener('visibilitychange', this._onVisibility);
   }
 
@@ -25,22 +25,9 @@ export class ServerWatch implements IDisposable {
     return this._state;
   }
 
-  /** Emitted with each change of the state. */
-  get changed(): ISignal<this, ServerState> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
-  dispose(): void {
-    if (!this._isDisposed) {
-      this._isDisposed = true;
-      window.clearTimeout(this._timer);
-      document.removeEventListener('visibilitychange', this._onVisibility);
-      Signal.clearData(this);
-    }
+  protected override release(): void {
+    window.clearTimeout(this._timer);
+    document.removeEventListener('visibilitychange', this._onVisibility);
   }
 
   /** Something speaks for the server being away: ask it. Resolved with its state. */
@@ -54,7 +41,7 @@ export class ServerWatch implements IDisposable {
 
   private async _check(): Promise<ServerState> {
     const state = await this._ask();
-    if (this._isDisposed) {
+    if (this.isDisposed) {
       return state;
     }
     const before = this._state;
@@ -65,7 +52,7 @@ export class ServerWatch implements IDisposable {
       this._timer = window.setTimeout(() => void this.check(), wait);
     }
     if (state !== before) {
-      this._changed.emit(state);
+      this.emit(state);
     }
     return state;
   }
@@ -112,8 +99,6 @@ export class ServerWatch implements IDisposable {
   private _since = 0;
   private _checking: Promise<ServerState> | null = null;
   private _timer = 0;
-  private _isDisposed = false;
-  private readonly _changed = new Signal<this, ServerState>(this);
 }
 
 function silence(ms: number): Promise<null> {
