@@ -23,7 +23,7 @@ from jupyter_cloudml.jobs.runner import run as runner
 from jupyter_cloudml.jobs.runner.ends import not_moved_in
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import MachineRecord, Store
-from jupyter_cloudml.store.jobs.claims import Move
+from jupyter_cloudml.store.jobs.moving import Move
 from jupyter_cloudml.store.jobs.records import RunRecord
 from jupyter_cloudml.store.jobs.results import Snapshot
 

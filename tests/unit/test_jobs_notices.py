@@ -20,7 +20,7 @@ from jupyter_cloudml.jobs.notices.notifier import TAKEN_MS, TRIES, Notifier, aga
 from jupyter_cloudml.jobs.results import Results
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.store.jobs.claims import Move
+from jupyter_cloudml.store.jobs.moving import Move
 from jupyter_cloudml.store.jobs.notices import about_of
 from jupyter_cloudml.store.jobs.records import RunRecord
 

@@ -26,10 +26,11 @@ from jupyter_cloudml.store import (
 )
 from jupyter_cloudml.store.jobs import room
 from jupyter_cloudml.store.jobs.applying import Author, Definition, Edges
-from jupyter_cloudml.store.jobs.claims import LONGEST_DELAY_MS, Claiming, Move
+from jupyter_cloudml.store.jobs.claims import LONGEST_DELAY_MS, Claiming
 from jupyter_cloudml.store.jobs.ends import fire_after
 from jupyter_cloudml.store.jobs.firing import Fire, Firing
 from jupyter_cloudml.store.jobs.keeping import YOUNG_MS
+from jupyter_cloudml.store.jobs.moving import Move
 from jupyter_cloudml.store.jobs.records import (
     Claim,
     JobRecord,

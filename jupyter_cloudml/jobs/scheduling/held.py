@@ -17,7 +17,7 @@ from jupyter_cloudml.jobs.scheduling.verdict import (
     of_failed_start,
     of_look,
 )
-from jupyter_cloudml.store.jobs.claims import Move
+from jupyter_cloudml.store.jobs.moving import Move
 from jupyter_cloudml.store.jobs.records import Claim, RunRecord
 
 
