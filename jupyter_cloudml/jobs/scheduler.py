@@ -30,7 +30,6 @@ from .watching.watcher import Watcher
 LOG = "scheduler.log"
 PROGRAM = "from jupyter_cloudml.cli import main; main()"
 LOG_LIMIT = 1 << 20
-OPEN = tuple(state.value for state in State if not state.final)
 
 
 class Scheduler:
@@ -75,23 +74,26 @@ class Scheduler:
         self._notifier.stop()
 
 
+OPEN = tuple(state.value for state in State if not state.final)
+
+
 def runs_folder(home: Path) -> Path:
     """Return where the records of runs are."""
     return home / "jobs" / "runs"
 
 
 def is_served(store: Store, clock: Clock | None = None) -> bool:
-    """Tell whether a scheduler seems to live: one that has said so lately, and is not proven dead."""
+    """Tell whether a scheduler of this computer seems to live: one that has said so lately, and is not proven dead."""
     clock = clock or SystemClock()
-    servers = store.servers.list()
+    servers = [each for each in store.servers.list() if each.computer == (store.computer or None)]
     dead = Presence("", Settings.lease_s).dead(servers, (), clock.monotonic())
     oldest = clock.now_ms() - int(Settings.lease_s * 1000)
     return any(each.id not in dead and each.heartbeat_ms > oldest for each in servers)
 
 
 def is_idle(store: Store) -> bool:
-    """Tell whether no run waits or goes on."""
-    return not store.runs.page(states=OPEN, limit=1)
+    """Tell whether no run waits or goes on that this computer can look after."""
+    return store.claims.is_idle()
 
 
 def hand_over(store: Store, home: Path) -> bool:

@@ -18,6 +18,7 @@ from jupyter_cloudml.jobs.definition.sweeps import Sweep
 from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs.applying import Applied, Author
+from jupyter_cloudml.store.jobs.making import computer_of
 from jupyter_cloudml.store.jobs.records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
 from jupyter_cloudml.store.jobs.results import Snapshot
 from jupyter_cloudml.store.jobs.sweeps import sets_of
@@ -130,7 +131,10 @@ class Jobs:
         taken = self._take(spec, given, content, sets) if self._take else None
         snapshot_id = taken.id if taken else None
         key = token or secrets.token_hex(8)
-        return self._submit(job, job.rev, given, key, None, snapshot_id, sweep=sets)
+        computer = computer_of(job.spec, job.computer)
+        return self._submit(
+            job, job.rev, given, key, None, snapshot_id, sweep=sets, computer=computer
+        )
 
     def look(self, name: str) -> list[RunRecord]:
         """Have the triggers of a job that look at a Git ref or at S3 look now, and return the runs that they make; where there is nothing new,
@@ -155,6 +159,8 @@ class Jobs:
         key = secrets.token_hex(8)
         kept = {name: old.changes[name] for name in ("machine",) if name in old.changes}
         made = {**kept, **changes}
+        spec = old.spec(self._store.jobs.revision(old.job_id, old.job_rev))
+        here = self._store.computer if "machine" in changes else old.computer or job.computer
         return self._submit(
             job,
             old.job_rev,
@@ -165,6 +171,7 @@ class Jobs:
             made,
             old.cause,
             [each.params for each in self._store.runs.of_sweep(old.id)],
+            computer_of({**spec, **changes}, here or None),
         )
 
     def backfill(
@@ -192,6 +199,7 @@ class Jobs:
                 not_before_ms=due_ms,
                 pool=job.pool,
                 priority=(priority if isinstance(priority, int) else 0) + BACKFILL_LATER,
+                computer=computer_of(job.spec, job.computer),
             )
             for due_ms in due
         ]
@@ -230,6 +238,7 @@ class Jobs:
         changes: Mapping[str, JSON] = {},
         cause: Mapping[str, JSON] = {},
         sweep: Sequence[Mapping[str, JSON]] = (),
+        computer: str | None = None,
     ) -> RunRecord:
         now = self._clock.now_ms()
         priority = job.spec.get("priority")
@@ -248,6 +257,7 @@ class Jobs:
             changes=changes,
             cause=cause,
             sweep=sweep,
+            computer=computer,
         )
         (run, *_), told = self._store.runs.submit([new], now)
         self._tell(told)

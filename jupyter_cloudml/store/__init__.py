@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jupyter_cloudml.clock import Clock, SystemClock
 from jupyter_cloudml.config import Config
+from jupyter_cloudml.store.computer import own_name
 from jupyter_cloudml.store.engine import Database, StoreError, open_database
 from jupyter_cloudml.store.events import AuditRepository, EventRepository
 from jupyter_cloudml.store.jobs.claims import ClaimRepository
@@ -27,15 +28,16 @@ __all__ = ["MachineRecord", "Store", "StoreError"]
 class Store:
     """One repository per noun over one database. Thread-safe."""
 
-    def __init__(self, database: Database, clock: Clock | None = None) -> None:
-        self.database = database
+    def __init__(self, database: Database, clock: Clock | None = None, computer: str = "") -> None:
+        """`computer` names this one among those that share the database; "": it is this one's alone."""
+        self.database, self.computer = database, computer
         self.machines = MachineRepository(database)
-        self.jobs = JobRepository(database)
+        self.jobs = JobRepository(database, computer)
         self.firing = FiringRepository(database)
         self.runs = RunRepository(database)
         self.hooks = HookRepository(database)
         self.pages = PageRepository(database)
-        self.claims = ClaimRepository(database)
+        self.claims = ClaimRepository(database, computer)
         self.pools = PoolRepository(database)
         self.results = ResultRepository(database)
         self.keeping = KeepingRepository(database)
@@ -48,13 +50,14 @@ class Store:
     @classmethod
     def open(cls, config: Config | None = None, clock: Clock | None = None) -> Store:
         """Open the configured database and bring its tables up to date. Raises StoreError, UsageError."""
-        database = open_database(config or Config.from_environ())
+        config = config or Config.from_environ()
+        database = open_database(config)
         try:
             upgrade(database)
         except BaseException:
             database.close()
             raise
-        return cls(database, clock)
+        return cls(database, clock, own_name(config.home) if config.database else "")
 
     def close(self) -> None:
         """Close the database."""

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -101,6 +102,9 @@ job = Table(
     Column("pool", Text),
     Column("created_ms", BigInteger, nullable=False),
     Column("deleted_ms", BigInteger),
+    # Of a database that several computers share: where it was defined, and so where its files are.
+    Column("computer", Text),
+    Column("snapshot_id", Text),  # its notebook as it was then, for those that have no such file
 )
 # A deleted job gives its name back; its runs stay.
 Index("uq_job_name", job.c.name, unique=True, sqlite_where=_THERE)
@@ -197,6 +201,7 @@ run = Table(
     Column("started_ms", BigInteger),
     Column("ended_ms", BigInteger),  # set: the state is final
     Column("result_json", Text),  # values that the notebook has told
+    Column("computer", Text),  # the only one that can run it: "local" means that one
     UniqueConstraint("trigger_id", "fire_key"),
     Index(None, "job_id", "id"),
     Index(None, "parent_run_id"),
@@ -257,6 +262,27 @@ artifact = Table(
     Index(None, "run_id"),
 )
 
+# What runs have left, where several computers share the database: pieces of files (zlib), each by where it begins.
+run_file = Table(
+    "run_file",
+    metadata,
+    Column("run_id", Text, _of_run(), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),  # of the piece as it is in the file
+    Column("data", LargeBinary, nullable=False),
+)
+
+notebook_file = Table(
+    "notebook_file",
+    metadata,
+    Column("ref", Text, primary_key=True),  # sha256:… of all of it
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("used_ms", BigInteger, nullable=False),  # when it was last taken
+)
+
 server = Table(
     "server",
     metadata,
@@ -268,6 +294,7 @@ server = Table(
         "heartbeat_ms", BigInteger, nullable=False
     ),  # differs with every beat, whatever the clock does
     Column("version", Text, nullable=False),
+    Column("computer", Text),
 )
 
 pool = Table(

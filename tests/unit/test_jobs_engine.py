@@ -17,6 +17,7 @@ from databases import empty, hurry
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, LinkDown, NotFound, UsageError
+from jupyter_cloudml.jobs import scheduler
 from jupyter_cloudml.jobs.definition.retries import RetryPolicy
 from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.jobs.scheduling.engine import Engine
@@ -171,6 +172,84 @@ def world(opened: Store) -> World:
 
 
 EVERY_MINUTE = {"cron": "* * * * *"}
+
+
+class TestComputers:
+    """One database for two computers with homes of their own: "local" is another machine on each."""
+
+    def computers(self, opened: Store) -> tuple[World, World]:
+        empty(opened)
+        one, other = (World(Store(opened.database, computer=name)) for name in ("one", "other"))
+        other.clock = one.clock
+        other.one = other.server()
+        return one, other
+
+    def test_what_runs_on_a_computer_itself_is_left_to_that(self, opened: Store) -> None:
+        one, other = self.computers(opened)
+        one.job("nightly", EVERY_MINUTE, machine="local")
+        one.tick()
+        other.tick(60)
+        assert one.states() == ["queued"], "the notebook is there, and the other has another local"
+        assert not scheduler.is_idle(one.store) and scheduler.is_idle(other.store)
+        one.tick()
+        other.tick(1)
+        for _ in range(4):
+            other.tick(SETTINGS.lease_s)  # the first computer says nothing any more
+        (run, *_) = one.runs()
+        assert (run.state, run.owner) == ("lost", one.one.id)
+        assert other.machines.started == [] and other.machines.revoked == set()
+        again = one.server()
+        one.tick(0, again)
+        one.tick(SETTINGS.lease_s, again)
+        assert one.runs()[0].state == "running" and len(one.machines.started) == 1
+        one.machines.end(run)
+        one.tick(1, again)
+        assert one.runs()[0].state == "succeeded"
+
+    def test_what_runs_on_a_machine_of_both_is_taken_over_by_the_other(self, opened: Store) -> None:
+        one, other = self.computers(opened)
+        other.machines = one.machines
+        other.one = other.server()
+        one.job(machine="box-2")
+        one.jobs.run("nightly")
+        one.tick()
+        other.tick()
+        for _ in range(3):
+            other.tick(SETTINGS.lease_s)
+        (run,) = one.runs()
+        assert (run.state, run.owner) == ("running", other.one.id)
+        assert len(one.machines.started) == 1
+
+    def test_a_server_that_was_only_slow_goes_on_with_what_counts_as_lost(
+        self, opened: Store
+    ) -> None:
+        one, other = self.computers(opened)
+        one.job()
+        one.jobs.run("nightly")
+        one.tick()
+        other.tick()
+        other.tick(SETTINGS.lease_s)
+        assert one.states() == ["lost"]
+        one.machines.end(one.runs()[0])
+        for _ in range(2):
+            one.tick(SETTINGS.heartbeat_s)
+        assert one.states() == ["succeeded"] and len(one.machines.started) == 1
+
+    def test_a_job_goes_to_the_computer_where_it_was_defined_last(self, opened: Store) -> None:
+        one, other = self.computers(opened)
+        one.job()
+        other.jobs.run("nightly")
+        assert one.runs()[0].computer == "one", "whoever asks"
+        other.job()
+        other.jobs.run("nightly")
+        assert one.runs()[1].computer == "other" and one.store.jobs.get("nightly").rev == 2
+        other.job(machine="box-2")
+        one.job(machine="box-2")
+        assert one.store.jobs.get("nightly").rev == 3, "a machine is the same for both"
+        one.jobs.run("nightly")
+        assert one.runs()[2].computer is None
+        run = one.jobs.cancel(one.runs()[2].id)
+        assert one.jobs.rerun(run.id, {"machine": "local"}).computer == "one"
 
 
 class TestDue:

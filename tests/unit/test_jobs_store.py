@@ -717,6 +717,27 @@ def test_a_database_from_before_jobs_keeps_its_machines(
     new.close()
 
 
+def test_a_database_from_before_computers_keeps_its_jobs_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "HEAD", "0002")
+        old = Store.open(Config(home=tmp_path))
+        rows = (
+            "INSERT INTO job (id, project, name, rev, spec_json, paused, overlap, missed, catchup_cap, retry_json, created_ms)"
+            " VALUES ('j1', '', 'nightly', 1, '{}', 0, 'skip', 'one', 10, '{}', 1)",
+            "INSERT INTO run (id, job_id, job_rev, trigger_id, fire_key, due_ms, params_json, state, fence, cancel_requested, attempts,"
+            " not_before_ms, priority, created_ms) VALUES ('r1', 'j1', 1, 'now:j1', 'a', 1, '{}', 'queued', 0, 0, 0, 1, 0, 1)",
+        )
+        for row in rows:
+            old.database.write(lambda connection, row=row: connection.exec_driver_sql(row))  # type: ignore[misc]
+        old.close()
+    new = Store.open(Config(home=tmp_path))
+    assert new.jobs.get("nightly").computer is None
+    assert [(run.id, run.computer) for run in new.runs.page()] == [("r1", None)]
+    new.close()
+
+
 # --- a file of jobs ---
 
 

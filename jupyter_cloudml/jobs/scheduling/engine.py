@@ -59,7 +59,8 @@ class Engine:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._due = DueTimes(store, self._clock, self._tell, self._stopping.is_set)
         self._presence = Presence(self.id, self._settings.lease_s)
-        row = ServerRecord(self.id, socket.gethostname(), os.getpid(), own_boot_id(), 0, version)
+        host, computer = socket.gethostname(), store.computer or None
+        row = ServerRecord(self.id, host, os.getpid(), own_boot_id(), 0, version, computer)
         self._heartbeat = Heartbeat(
             store.servers,
             row,
@@ -178,6 +179,7 @@ class Engine:
         dead = self._presence.dead(servers, owners, at)
         if dead & owners:
             self._take_over(dead & owners)
+            self._tell(self._store.claims.lose(dead & owners, self._clock.now_ms()))
         for server_id in dead - owners:
             self._store.servers.forget(server_id)
 

@@ -14,6 +14,7 @@ from jupyter_cloudml.errors import JSON, Conflict, NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import events, tables
 from jupyter_cloudml.store.jobs.ends import cancel_open
+from jupyter_cloudml.store.jobs.making import LOCAL, machine_of
 from jupyter_cloudml.store.jobs.records import JobRecord, TriggerRecord, event_of, new_id
 from jupyter_cloudml.store.jobs.watches import unwatch, watch_from
 
@@ -67,11 +68,12 @@ def apply(
     whole_project: bool = False,
     prune: str | None = None,
     rev: int | None = None,
+    computer: str | None = None,
 ) -> tuple[list[Applied], list[JobRecord], list[Event]]:
     """Make or change jobs, in any order of what runs after what; return them, the jobs that were deleted, and what is to be told of these.
 
     `whole_project`: a job of another project is left to that. `prune` is a project: what it has besides is deleted. `rev` is the revision that
-    each is at, 0 where it is to be new. Raises NotFound, Conflict.
+    each is at, 0 where it is to be new. `computer` is whose jobs they are from now on, None: whose they were. Raises NotFound, Conflict.
     """
     if (rev == 0 or any(each.after for each in wanted)) and connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -82,7 +84,7 @@ def apply(
     gone = [] if prune is None else _besides(connection, prune, names)
     told = [event for record in gone for event in delete_job(connection, record, at_ms)]
     done = {
-        each.name: _row_written(connection, each, at_ms, whole_project)
+        each.name: _row_written(connection, each, at_ms, whole_project, computer)
         for each in sorted(wanted, key=lambda each: each.name)
     }
     for each in wanted:
@@ -162,13 +164,17 @@ def set_columns(connection: Connection, job_id: str, **values: object) -> None:
 
 
 def _row_written(
-    connection: Connection, wanted: Definition, at_ms: int, whole_project: bool
+    connection: Connection,
+    wanted: Definition,
+    at_ms: int,
+    whole_project: bool,
+    computer: str | None,
 ) -> tuple[JobRecord, bool]:
     """Write the row of a job; return it, and whether that was needed."""
     found = find(connection, wanted.name, lock=True)
     if found is None:
         with contextlib.suppress(IntegrityError), connection.begin_nested():
-            return _written(connection, wanted, None, at_ms), True
+            return _written(connection, wanted, None, at_ms, computer), True
         found = get(connection, wanted.name, lock=True)  # somebody has made it at the same time
     if whole_project and found.project not in ("", wanted.project):
         raise Conflict(
@@ -176,9 +182,10 @@ def _row_written(
             code="other_project",
             hint="give this one another name, or delete that one",
         )
-    if _same(found.spec, wanted.spec):
+    moves = computer not in (None, found.computer) and machine_of(wanted.spec) == LOCAL
+    if _same(found.spec, wanted.spec) and not moves:
         return found, False
-    return _written(connection, wanted, found, at_ms), True
+    return _written(connection, wanted, found, at_ms, computer), True
 
 
 def _same(old: Mapping[str, JSON], new: Mapping[str, JSON]) -> bool:
@@ -217,7 +224,11 @@ def _write_revision(connection: Connection, record: JobRecord, author: Author) -
 
 
 def _written(
-    connection: Connection, wanted: Definition, found: JobRecord | None, at_ms: int
+    connection: Connection,
+    wanted: Definition,
+    found: JobRecord | None,
+    at_ms: int,
+    computer: str | None,
 ) -> JobRecord:
     values = {
         "project": wanted.project,
@@ -230,6 +241,8 @@ def _written(
         "retry_json": json.dumps(wanted.retry),
         "pool": wanted.pool,
     }
+    if computer is not None:
+        values["computer"] = computer
     if found is None:
         job_id = new_id(at_ms)
         more = {"id": job_id, "name": wanted.name, "paused": False, "created_ms": at_ms}

@@ -16,7 +16,7 @@ from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
-from jupyter_cloudml.store.jobs.making import announce
+from jupyter_cloudml.store.jobs.making import announce, computer_of, machine_of
 from jupyter_cloudml.store.jobs.moving import (
     HOUR_MS,
     Move,
@@ -36,7 +36,7 @@ from jupyter_cloudml.store.jobs.records import (
     Claim,
     RunRecord,
 )
-from jupyter_cloudml.store.jobs.room import Place, candidates, machine_of
+from jupyter_cloudml.store.jobs.room import Place, candidates, runs_on
 
 LONGEST_DELAY_MS = 7 * 24 * HOUR_MS  # the longest that a retry can wait
 INTENDED = "intended"  # an attempt whose process has a name and was perhaps never started
@@ -62,8 +62,8 @@ class Claiming(Exception):  # no error: look again soon
 class ClaimRepository:
     """The table of runs, as those see it who run them."""
 
-    def __init__(self, database: Database) -> None:
-        self._database, self._place = database, Place()
+    def __init__(self, database: Database, computer: str = "") -> None:
+        self._database, self._computer, self._place = database, computer, Place()
 
     def look(self, server_id: str, at_ms: int) -> Look:
         """Say what there is to do, without taking any lock."""
@@ -91,6 +91,12 @@ class ClaimRepository:
             )
 
         return self._database.read(work)
+
+    def is_idle(self) -> bool:
+        """Tell whether no run waits or goes on that this computer can look after."""
+        run = tables.run
+        query = select(run.c.id).where(run.c.ended_ms.is_(None), runs_on(self._computer)).limit(1)
+        return self._database.read(lambda connection: connection.execute(query).first() is None)
 
     def ripen(self, at_ms: int, limit: int = 200) -> list[Event]:
         """Queue the runs whose time to wait is over, and those that wait for a time that no retry waits for: the clock was set back."""
@@ -134,7 +140,7 @@ class ClaimRepository:
         def work(connection: Connection) -> tuple[list[Claim], list[Event]]:
             _alone(connection)
             claims, told = [], []
-            for run, job_name, spec in candidates(connection, limit, self._place):
+            for run, job_name, spec in candidates(connection, limit, self._place, self._computer):
                 n = run.attempts + 1
                 taken = change(
                     connection,
@@ -145,6 +151,7 @@ class ClaimRepository:
                     lease_until_ms=lease_until_ms,
                     attempts=n,
                     reason=None,
+                    computer=computer_of(spec, self._computer or None),
                 )
                 if taken is None:
                     continue
@@ -173,9 +180,24 @@ class ClaimRepository:
     def take_over(
         self, server_id: str, dead: Collection[str], at_ms: int, lease_until_ms: int, limit: int
     ) -> tuple[list[Claim], list[Event]]:
-        """Become the owner of runs of servers that are dead; they are lost until their processes have been looked for."""
-        whose = tables.run.c.owner.in_(sorted(dead))
+        """Become the owner of runs of servers that are dead; they are lost until their processes have been looked for.
+
+        Not of what ran on another computer itself, which only its own servers can ask.
+        """
+        whose = and_(tables.run.c.owner.in_(sorted(dead)), runs_on(self._computer))
         return self._take(server_id, whose, at_ms, lease_until_ms, limit)
+
+    def lose(self, dead: Collection[str], at_ms: int) -> list[Event]:
+        """Note that nobody looks after the runs of dead servers on other computers now; they stay theirs."""
+        run = tables.run
+        there = and_(run.c.owner.in_(sorted(dead)), run.c.state != LOST, ~runs_on(self._computer))
+
+        def work(connection: Connection) -> list[Event]:
+            rows = connection.execute(select(run).where(there).with_for_update(skip_locked=True))
+            found = [change(connection, RunRecord.of(row), state=LOST) for row in rows.all()]
+            return [announce(connection, each, at_ms) for each in found if each is not None]
+
+        return self._database.write(work) if self._computer else []
 
     def take_back(
         self, server_id: str, run_ids: Collection[str], at_ms: int, lease_until_ms: int

@@ -28,8 +28,8 @@ from jupyter_cloudml.store.jobs.records import JobRecord, TriggerRecord, event_o
 class JobRepository:
     """The tables job, job_rev, trigger and secret_ref."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, computer: str = "") -> None:
+        self._database, self._computer = database, computer or None
 
     def apply(
         self,
@@ -48,7 +48,9 @@ class JobRepository:
         """
         who = author or Author()
         (applied,), _, _ = self._database.write(
-            lambda connection: apply(connection, [wanted], at_ms, who, refuse, rev=rev)
+            lambda connection: apply(
+                connection, [wanted], at_ms, who, refuse, rev=rev, computer=self._computer
+            )
         )
         return applied
 

@@ -29,6 +29,7 @@ JOB_COLUMNS = [
     column.label(f"job__{column.name}") for column in tables.job.c
 ]  # beside a trigger's columns
 OVERLAP_SKIP = "skip"
+LOCAL = "local"  # the machine that is whichever computer it is said on
 SWEEP = "sweep"  # "sweep:<run id>" stands for the trigger of a run that is part of one
 _KEY = tuple_(tables.run.c.trigger_id, tables.run.c.fire_key)
 _MADE = select(tables.run.c.trigger_id, tables.run.c.fire_key).where(
@@ -142,7 +143,19 @@ def new_run(trigger: TriggerRecord, job: JobRecord, fire: Fire, busy: set[str]) 
         priority=priority if isinstance(priority, int) else 0,
         cause=fire.cause,
         sweep=sets_of(job.spec.get("sweep")),
+        computer=computer_of(job.spec, job.computer),
     )
+
+
+def computer_of(spec: Mapping[str, JSON], computer: str | None) -> str | None:
+    """Return which computer alone can run this: "local" is where the job was defined; None: any."""
+    return computer if machine_of(spec) == LOCAL else None
+
+
+def machine_of(spec: Mapping[str, JSON]) -> str:
+    """Return the machine that a definition names."""
+    machine = spec.get("machine")
+    return machine if isinstance(machine, str) else LOCAL
 
 
 def _record(new: NewRun, at_ms: int) -> RunRecord:
@@ -173,6 +186,7 @@ def _record(new: NewRun, at_ms: int) -> RunRecord:
         changes=new.changes,
         cause=new.cause,
         sweep_count=len(new.sweep) if sweeps else None,
+        computer=new.computer,
     )
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, func, select
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
+from jupyter_cloudml.store.jobs.making import machine_of
 from jupyter_cloudml.store.jobs.records import RunRecord
-from jupyter_cloudml.store.jobs.room import machine_of
 
 
 @dataclass(frozen=True)

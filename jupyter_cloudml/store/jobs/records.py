@@ -50,6 +50,8 @@ class JobRecord:
     pool: str | None
     created_ms: int
     deleted_ms: int | None = None
+    computer: str | None = None  # where it was defined, in a database that several share
+    snapshot_id: str | None = None
 
     @classmethod
     def of(cls, row: Row[tuple[object, ...]]) -> JobRecord:
@@ -132,6 +134,7 @@ class NewRun:
     sweep: Sequence[
         Mapping[str, JSON]
     ] = ()  # it is run once with each of these, by runs of its own
+    computer: str | None = None  # the only one that can run it
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ class RunRecord:
     sweep_count: int | None = None  # it is a sweep of so many runs, and runs nothing itself
     sweep_index: int | None = None  # its place in the sweep `parent_run_id`
     result: Mapping[str, JSON] = field(default_factory=dict)  # values that its notebook has told
+    computer: str | None = None  # the only one that can run it
 
     def spec(self, spec: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """Return what is run of a definition."""

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, and_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, true, tuple_
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
+from jupyter_cloudml.store.jobs.making import machine_of
 from jupyter_cloudml.store.jobs.records import QUEUED, RunRecord
 from jupyter_cloudml.store.jobs.sweeps import AT_ONCE
 
@@ -26,9 +27,9 @@ class Place:
 
 
 def candidates(
-    connection: Connection, limit: int, place: Place
+    connection: Connection, limit: int, place: Place, computer: str = ""
 ) -> Iterable[tuple[RunRecord, str, Mapping[str, JSON]]]:
-    """Yield queued runs, first come first served within a priority, for which there is room.
+    """Yield queued runs, first come first served within a priority, for which there is room and which this computer can run.
 
     Half of the pages are the first of the queue, the others go on where the claim before has stopped: what has no room hides nothing for ever.
     """
@@ -43,7 +44,7 @@ def candidates(
         )
         .join(job, job.c.id == run.c.job_id)
         .join(revision, and_(revision.c.job_id == run.c.job_id, revision.c.rev == run.c.job_rev))
-        .where(run.c.state == QUEUED, run.c.ended_ms.is_(None))
+        .where(run.c.state == QUEUED, run.c.ended_ms.is_(None), runs_on(computer))
         .order_by(run.c.priority, run.c.not_before_ms, run.c.id)
         .limit(_PAGE)
     )
@@ -71,18 +72,18 @@ def candidates(
     place.key = key
 
 
+def runs_on(computer: str) -> ColumnElement[bool]:
+    """Whether a computer can run a run, and find its process ("": there is only one)."""
+    mine = tables.run.c.computer
+    return or_(mine.is_(None), mine == computer) if computer else true()
+
+
 def _candidate(row: Row[tuple[object, ...]]) -> tuple[RunRecord, str, str, Mapping[str, JSON]]:
     values = dict(row._mapping)
     name, overlap = values.pop("job__name"), values.pop("job__overlap")
     spec: Mapping[str, JSON] = json.loads(values.pop("job__spec"))
     found = RunRecord.from_values(values)
     return found, name, overlap, found.spec(spec)
-
-
-def machine_of(spec: Mapping[str, JSON]) -> str:
-    """Return the machine that a definition names."""
-    machine = spec.get("machine")
-    return machine if isinstance(machine, str) else "local"
 
 
 class _Room:

@@ -22,6 +22,7 @@ class ServerRecord:
     boot_id: str
     heartbeat_ms: int
     version: str
+    computer: str | None = None  # of a database that several computers share
 
 
 class ServerRepository:

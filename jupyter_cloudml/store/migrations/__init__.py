@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from jupyter_cloudml.store.engine import Database, StoreError
 
-HEAD = "0002"  # the newest file in versions/
+HEAD = "0003"  # the newest file in versions/
 _LOCK = 0x636C6F75646D6C  # "cloudml": the advisory lock of PostgreSQL
 
 
