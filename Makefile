@@ -24,7 +24,7 @@ ASSETS := jupyter_cloudml/labextension/package.json
 MODULES := labextension/node_modules/.package-lock.json
 LAB_SOURCES := $(shell find labextension/src labextension/schema labextension/style -type f) \
 	labextension/package.json labextension/package-lock.json labextension/tsconfig.json
-HOUSE := pyproject.toml tools/install.sh server_ext/jupyter_cloudml.json \
+HOUSE := pyproject.toml tools/install.sh tools/overrides.txt server_ext/jupyter_cloudml.json \
 	kernels/kernelspecs/cloudml-local/kernel.json
 PYTHON_SOURCES := jupyter_cloudml kernels server_ext benchmarks tests
 SEMGREP := semgrep scan --quiet --metrics off --disable-version-check

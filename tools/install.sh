@@ -27,9 +27,9 @@ fi
 
 # uv installs some ten times faster than pip; either will do.
 if works uv; then
-    set -- uv pip install --python "$venv/bin/python"
+    set -- uv pip install --override tools/overrides.txt --python "$venv/bin/python"
 elif "$venv/bin/python" -m pip install --quiet uv; then
-    set -- "$venv/bin/uv" pip install --python "$venv/bin/python"
+    set -- "$venv/bin/uv" pip install --override tools/overrides.txt --python "$venv/bin/python"
 else
     set -- "$venv/bin/python" -m pip install
 fi

@@ -12,6 +12,7 @@ import pytest
 
 import jupyter_cloudml
 from jupyter_cloudml.datasets import program as data
+from jupyter_cloudml.jobs.runner.warm import NO_KERNEL
 from jupyter_cloudml.link.sent_program import SentProgram
 from jupyter_cloudml.onhost.folder import KEPT, HeldFolder, InTheWay
 from jupyter_cloudml.workspaces import remote as code
@@ -114,3 +115,19 @@ def test_what_is_not_finished_and_what_is_unwanted_is_not_told(held: HeldFolder)
     for path in (".new/x", "a/.new", ".git/config", "a/.git", "a/y"):
         put(held, path)
     assert {path for path, _ in held.walk(without=".git")} == {"a/.new", "a/y"}
+
+
+def test_a_runner_builds_no_parser_of_what_no_notebook_has(tmp_path: Path) -> None:
+    (tmp_path / "rfc3987_syntax.py").write_text("raise SystemExit('it was imported')")
+    code = (
+        "import sys; from jupyter_cloudml.jobs.runner.main import main; sys.exit(main(['--warm']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert '"waiting"' in done.stdout and done.returncode == NO_KERNEL, done

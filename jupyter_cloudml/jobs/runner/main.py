@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 
 from .keeping import runs
 from .kernel import PR_SET_CHILD_SUBREAPER, end_all, prctl
@@ -46,6 +47,8 @@ def main(argv: list[str]) -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     records = Records(os.dup(1))
     os.dup2(2, 1)  # what prints by mistake is no record
+    # Where Jupyter Server is installed too, nbformat's validator would build a parser of IRIs, which no notebook has: a second.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
         if argv[:1] == ["--warm"]:
             return asyncio.run(warm(json.loads(os.environ.pop(WARM, "null")), records))
