@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["cloudbox.fixture", "buckets"]
+pytest_plugins = ["cloudbox.fixture", "buckets", "postgres"]
 
 # Undecorated core handlers then refuse to start, and undecorated ones of ours warn: an error here.
 os.environ["JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"] = "0"

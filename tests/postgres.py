@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 
 PREFIX = "cloudml-postgres-"
 _PDEATHSIG = 1
@@ -125,6 +126,13 @@ def server() -> Iterator[str]:
             process.kill()
             process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a server for the whole session."""
+    with server() as url:
+        yield url
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

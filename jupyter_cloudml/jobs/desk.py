@@ -87,7 +87,10 @@ class Desk:
         triggers = wanted.get("triggers")
         if isinstance(triggers, list):
             wanted["triggers"] = [_placed(each, folder or Path.cwd()) for each in triggers]
-        return self.jobs.apply(wanted, rev=rev)
+        job = self.jobs.apply(wanted, rev=rev)
+        if self._store.files is not None:
+            self.snapshots.keep(job)
+        return job
 
     def run_notebook(
         self,

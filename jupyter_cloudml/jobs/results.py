@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JSON, NotFound, UsageError
-from ..paths import unusable
 from ..store import Store
 from ..store.jobs.making import SWEEP
 from ..store.jobs.notices import NoticeRecord
@@ -18,12 +17,12 @@ from ..store.jobs.pages import About
 from ..store.jobs.records import FINAL, AttemptRecord, RunRecord
 from ..store.jobs.results import Artifact
 from .attempts.kept import KeptKernels, resumed
+from .attempts.run_files import RunFiles
 from .attempts.run_log import RunLog
 from .cells import CellsSoFar, cells_of
 from .notebooks.lineage import Had, completed, had
 from .notebooks.notebook import Notebook, executed, html
 from .notebooks.records import Record
-from .notebooks.snapshots import write
 from .scheduling.executor import Order
 
 NOTEBOOK, PAGE = "notebook", "html"
@@ -37,13 +36,13 @@ class Results:
     """Results of runs, below a folder that has one folder for each run."""
 
     def __init__(self, store: Store, folder: Path) -> None:
-        self._store, self._folder = store, folder
+        self._store, self._files = store, RunFiles(folder, store.files)
         self.kernels = KeptKernels(store, folder)
         self._so_far = CellsSoFar()
 
     def log_of(self, run_id: str, attempt: int) -> RunLog:
         """Return the records of an attempt, for reading."""
-        return RunLog(self._folder / run_id, attempt)
+        return self._files.log(run_id, attempt)
 
     def keep(self, order: Order) -> None:
         """Write what an attempt has left; said again, it is the same. Raises Conflict (code "stale"), NoSpace, StoreError."""
@@ -64,19 +63,16 @@ class Results:
         """Note which packages and data a run had, also in its snapshot."""
         if told is None:
             return
-        place = self._folder / order.run_id / f"{order.attempt}.had.json"
-        try:
-            write(place, json.dumps(told.to_dict()).encode())
-        except OSError as exc:
-            raise unusable(place.parent, exc) from exc
+        data = json.dumps(told.to_dict()).encode()
+        self._files.write(order.run_id, f"{order.attempt}.had.json", data, order.fence)
         snapshot_id = self._store.runs.get(order.run_id).snapshot_id
         if snapshot_id is not None:
             taken = completed(self._store.results.snapshot(snapshot_id), told)
             self._store.results.keep_snapshot(order.run_id, taken, 0)
 
     def sent(self, run_id: str, attempt: int) -> Notebook | None:
-        """Return the notebook that an attempt was given; None where it was given none, or by a server with another folder."""
-        found = self._read(run_id, f"{attempt}.sent.json")
+        """Return the notebook that an attempt was given; None where it was given none."""
+        found = self._files.read(run_id, f"{attempt}.sent.json")
         return None if found is None else json.loads(found)
 
     def given(self, run_id: str, attempt: int) -> Notebook:
@@ -87,26 +83,29 @@ class Results:
         return sent
 
     def _notebook(self, run_id: str, attempt: int, fence: int) -> Path:
-        sent = self.given(run_id, attempt)
-        made = executed(sent, self.log_of(run_id, attempt).read())
-        data = (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
-        return self._artifact(run_id, attempt, fence, NOTEBOOK, f"{attempt}.ipynb", data)
+        data = self._so_far_of(run_id, attempt)
+        path = self._files.write(run_id, f"{attempt}.ipynb", data, fence)
+        self._artifact(run_id, attempt, fence, NOTEBOOK, path, data)
+        return path
 
-    def _page(self, run: RunRecord, attempt: int, title: str, notebook: Path) -> Path:
-        page = self._folder / run.id / f"{attempt}.html"
+    def _so_far_of(self, run_id: str, attempt: int) -> bytes:
+        made = executed(self.given(run_id, attempt), self.log_of(run_id, attempt).read())
+        return (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
+
+    def _page(self, run: RunRecord, attempt: int, notebook: Path) -> Path:
+        """Return the page of a notebook; of a run that goes on it is made each time, beside the one of its end."""
+        page = notebook.with_suffix(".html")
         if run.ended_ms is not None and page.exists():
             return page
-        data = html(json.loads(notebook.read_bytes()), title).encode(errors="replace")
-        return self._artifact(run.id, attempt, run.fence, PAGE, page.name, data)
+        data = html(json.loads(notebook.read_bytes()), run.id).encode(errors="replace")
+        self._files.write_here(run.id, page.name, data)
+        if run.ended_ms is not None:
+            self._artifact(run.id, attempt, run.fence, PAGE, page, data)
+        return page
 
     def _artifact(
-        self, run_id: str, attempt: int, fence: int, kind: str, name: str, data: bytes
-    ) -> Path:
-        path = self._folder / run_id / name
-        try:
-            write(path, data)
-        except OSError as exc:
-            raise unusable(path.parent, exc) from exc
+        self, run_id: str, attempt: int, fence: int, kind: str, path: Path, data: bytes
+    ) -> None:
         row = Artifact(
             id=f"{run_id}-{attempt}-{kind}",
             run_id=run_id,
@@ -117,15 +116,6 @@ class Results:
             bytes=len(data),
         )
         self._store.results.add_artifact(row, fence)
-        return path
-
-    def _read(self, run_id: str, name: str) -> bytes | None:
-        try:
-            return (self._folder / run_id / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            raise unusable(self._folder, exc) from exc
 
     def show(self, run_id: str, *, page: bool = True) -> dict[str, JSON]:
         """Return all that is known of a run; of one that goes on, all so far. Makes its notebook and its page (`html`). Raises NotFound."""
@@ -137,7 +127,7 @@ class Results:
         """Return the same as `show`, and make nothing: paths are of what has been made. Raises NotFound."""
         run = self._store.runs.get(run_id)
         attempts = self._store.runs.attempts(run_id)
-        notebook = self._folder / run_id / f"{len(attempts)}.ipynb"
+        notebook = self._files.path(run_id, f"{len(attempts)}.ipynb")
         page = notebook.with_suffix(".html")
         there = [path if run.ended_ms and path.exists() else None for path in (notebook, page)]
         return self._told(run, attempts, *there)
@@ -153,7 +143,7 @@ class Results:
         run = self._store.runs.get(run_id)
         attempts = self._store.runs.attempts(run_id)
         notebook, _ = self._made(run, attempts, page=False)
-        return self._page(run, len(attempts), run.id, _there(notebook, run_id))
+        return self._page(run, len(attempts), _there(notebook, run_id))
 
     def _told(
         self,
@@ -185,11 +175,16 @@ class Results:
         n = len(attempts)
         if n == 0 or self.sent(run.id, n) is None:
             return None, None
-        notebook = self._folder / run.id / f"{n}.ipynb"
-        if run.ended_ms is None or not notebook.exists():
-            notebook = self._notebook(run.id, n, run.fence)
+        if (
+            run.ended_ms is None
+        ):  # not in place of the one of its end, which may be written just now
+            data = self._so_far_of(run.id, n)
+            notebook = self._files.write_here(run.id, f"{n}.so-far.ipynb", data)
+        else:
+            made = self._files.bring(run.id, f"{n}.ipynb")
+            notebook = made or self._notebook(run.id, n, run.fence)
         try:
-            return notebook, self._page(run, n, run.id, notebook) if page else None
+            return notebook, self._page(run, n, notebook) if page else None
         except UsageError:  # nbconvert is not installed here
             return notebook, None
 
@@ -203,9 +198,9 @@ class Results:
 
     def _provenance(self, run: RunRecord, attempts: list[AttemptRecord]) -> dict[str, JSON]:
         spec = self._store.jobs.revision(run.job_id, run.job_rev)
-        told = self._read(run.id, f"{len(attempts)}.work.json") if attempts else None
+        told = self._files.read(run.id, f"{len(attempts)}.work.json") if attempts else None
         found: dict[str, Any] = {} if told is None else json.loads(told)
-        noted = self._read(run.id, f"{len(attempts)}.had.json") if attempts else None
+        noted = self._files.read(run.id, f"{len(attempts)}.had.json") if attempts else None
         lineage: dict[str, Any] = {} if noted is None else json.loads(noted)
         taken = None if run.snapshot_id is None else self._store.results.snapshot(run.snapshot_id)
         return {
@@ -231,7 +226,7 @@ def _there(path: Path | None, run_id: str) -> Path:
         raise NotFound(
             f"the run {run_id} has no notebook here",
             code="no_results",
-            hint="it has one once it has begun, in the JUPYTER_CLOUDML_HOME of who runs it",
+            hint="it has one once it has begun",
         )
     return path
 

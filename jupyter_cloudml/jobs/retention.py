@@ -19,6 +19,7 @@ from ..errors import JSON, CloudMLError
 from ..locks import FileLock
 from ..paths import private_dir
 from ..store import Store
+from ..store.jobs.files import FileRepository
 from ..store.jobs.keeping import Kept
 from .definition.model import KEEP_RUNS
 from .scheduling import crash
@@ -85,11 +86,13 @@ class Keeper:
             while not stop() and (count := self._store.keeping.delete_snapshots(self._unused())):
                 done.snapshots += count
                 time.sleep(pause_s)
-            for page in _pages(self._notebooks()):
+            for page in _pages(self._old(self._jobs / "notebooks", folders=False)):
                 if stop():
                     break
                 done.notebooks += self._drop_notebooks(page)
                 time.sleep(pause_s)
+            if self._store.files is not None:
+                self._clean_shared(self._store.files, stop)
             return done
         finally:
             lock.release()
@@ -151,17 +154,28 @@ class Keeper:
     def _folder(self, run_id: str) -> Path:
         return self._jobs / "runs" / run_id
 
+    def _clean_shared(self, files: FileRepository, stop: Callable[[], bool]) -> None:
+        """Let go of notebooks that no run has, and here of what was brought from runs that another computer has deleted."""
+        while not stop() and files.delete_notebooks(self._unused()):
+            pass
+        for page in _pages(self._old(self._jobs / "runs", folders=True)):
+            there = self._store.keeping.there([path.name for path in page])
+            for path in page:
+                if path.name not in there and not stop():
+                    shutil.rmtree(path, ignore_errors=True)
+
     # -- notebooks --------------------------------------------------------------------------------
 
     def _unused(self) -> int:
         return self._clock.now_ms() - UNUSED_MS
 
-    def _notebooks(self) -> Iterator[Path]:
-        """Yield the notebooks that were not taken for a day."""
+    def _old(self, folder: Path, *, folders: bool) -> Iterator[Path]:
+        """Yield what lies in a folder and was not touched for a day: its files, or its folders."""
         try:
-            with os.scandir(self._jobs / "notebooks") as entries:
+            with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_file(follow_symlinks=False) and _is_old(entry, self._unused()):
+                    found = entry.is_dir if folders else entry.is_file
+                    if found(follow_symlinks=False) and _is_old(entry, self._unused()):
                         yield Path(entry.path)
         except FileNotFoundError:
             return

@@ -51,7 +51,12 @@ class Scheduler:
         compose = Composer(store, home, snapshots, read_specs, folder)
         results = Results(store, folder)
         self._executor = MachineExecutor(
-            link_of, compose, folder, ended=results.keep, keep_ready=keep_ready
+            link_of,
+            compose,
+            folder,
+            ended=results.keep,
+            keep_ready=keep_ready,
+            shared=store.files,
         )
         self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
         self._keeping = Keeping(Keeper(store, home))

@@ -9,6 +9,7 @@ from jupyter_cloudml.store.engine import Database, StoreError, open_database
 from jupyter_cloudml.store.events import AuditRepository, EventRepository
 from jupyter_cloudml.store.jobs.claims import ClaimRepository
 from jupyter_cloudml.store.jobs.definitions import JobRepository
+from jupyter_cloudml.store.jobs.files import FileRepository
 from jupyter_cloudml.store.jobs.firing import FiringRepository
 from jupyter_cloudml.store.jobs.hooks import HookRepository
 from jupyter_cloudml.store.jobs.keeping import KeepingRepository
@@ -40,6 +41,8 @@ class Store:
         self.claims = ClaimRepository(database, computer)
         self.pools = PoolRepository(database)
         self.results = ResultRepository(database)
+        # Files of runs lie in the home folder; where several computers share the database, also in that.
+        self.files = FileRepository(database) if computer else None
         self.keeping = KeepingRepository(database)
         self.servers = ServerRepository(database)
         self.watches = WatchRepository(database)

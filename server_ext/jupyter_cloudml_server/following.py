@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
@@ -46,9 +45,9 @@ class Place:
 
 @dataclass
 class _Watched:
-    """The file of records of a run, and up to where somebody has read it."""
+    """How many bytes of records a run has, and up to where somebody has read them."""
 
-    path: Path
+    size: Callable[[], int]
     told: int
 
 
@@ -79,11 +78,11 @@ class Follower:
         """Have it look at once: something has happened. From any thread, at almost no cost."""
         self._wake.set()
 
-    def watch(self, run_id: str, path: Path, told: int) -> None:
-        """Tell when a run's file of records grows beyond `told` bytes, until the run is over; the last 100 runs asked for are watched."""
+    def watch(self, run_id: str, size: Callable[[], int], told: int) -> None:
+        """Tell when the size of a run's records grows beyond `told` bytes, until the run is over; the last 100 runs asked for are watched."""
         with self._lock:
             first = not self._watched
-            self._watched[run_id] = _Watched(path, told)
+            self._watched[run_id] = _Watched(size, told)
             self._watched.move_to_end(run_id)
             while len(self._watched) > WATCHED:
                 self._watched.popitem(last=False)
@@ -161,8 +160,8 @@ class Follower:
             ]
         for each, seen in watched:
             try:
-                size = seen.path.stat().st_size
-            except OSError:
+                size = seen.size()
+            except (OSError, StoreError):
                 continue
             if size > seen.told:
                 seen.told = size

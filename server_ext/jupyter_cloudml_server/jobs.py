@@ -38,7 +38,7 @@ class JobCalls:
         desk: Desk,
         operations: Operations,
         asked: Callable[[], None],
-        watch: Callable[[str, Path, int], None],
+        watch: Callable[[str, Callable[[], int], int], None],
         link_of: Callable[[str], Link],
         *,
         clock: Clock,
@@ -316,7 +316,7 @@ class JobCalls:
         log = self._desk.results.log_of(run_id, n)
         found, after = log.page(offset, limit)
         if run.ended_ms is None and n == last:
-            self._watch(run_id, log.path, after)
+            self._watch(run_id, log.size, after)
         over = not found and (run.ended_ms is not None or n < last)
         return {
             "records": cast(JSON, found),

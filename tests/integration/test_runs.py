@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -12,18 +13,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import postgres
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from runs import Following, Kept, kernel, notebook, run, work
 
 from integration.links import CutLink, make_link, wait_for
+from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import AgentError
 from jupyter_cloudml.jobs.attempts.attempt import Attempts, Resume, Work
+from jupyter_cloudml.jobs.attempts.compose import Composer
 from jupyter_cloudml.jobs.attempts.machine_executor import MachineExecutor
 from jupyter_cloudml.jobs.attempts.run_log import RunLog
+from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.notebooks.notebook import executed
 from jupyter_cloudml.jobs.notebooks.records import Cursor
+from jupyter_cloudml.jobs.scheduler import runs_folder
+from jupyter_cloudml.jobs.scheduling.engine import Engine
 from jupyter_cloudml.jobs.scheduling.executor import Exit, NotStarted, Order, Phase
+from jupyter_cloudml.jobs.scheduling.settings import Settings
+from jupyter_cloudml.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +323,85 @@ def test_the_scheduler_runs_finds_again_and_settles_attempts(
         fourth.start(never)
     for each in (second, third, fourth):
         each.close()
+
+
+class Server:
+    """A scheduler with a home of its own, on the database of all; `link` is to the machine of all."""
+
+    def __init__(self, url: str, home: Path, link: CutLink, attempts: Attempts) -> None:
+        self.store = Store.open(Config(home=home, database=url))
+        folder = runs_folder(home)
+        self.desk = Desk(self.store, home, lambda name: None, lambda code, machine: None)
+        compose = Composer(self.store, home, self.desk.snapshots, lambda specs: [], folder)
+        self.executor = MachineExecutor(
+            lambda name: link,
+            compose,
+            folder,
+            attempts,
+            ended=self.desk.results.keep,
+            shared=self.store.files,
+        )
+        settings = Settings(lease_s=1.5, heartbeat_s=0.3, poll_s=0.1)
+        self.engine = Engine(self.store, self.executor, settings=settings)
+        self.engine.start()
+        self.works = True
+
+    def die(self) -> None:
+        """Say nothing more, not even goodbye."""
+        self.store.servers.goodbye = lambda server_id: None  # type: ignore[method-assign]
+        self.close()
+
+    def close(self) -> None:
+        if self.works:
+            self.engine.stop()
+            self.executor.close()
+        self.works = False
+
+
+def test_a_run_goes_on_with_a_server_of_another_home_and_both_show_all_of_it(
+    link: CutLink, attempts: Attempts, tmp_path: Path, postgres_server: str
+) -> None:
+    flag = tmp_path / "flag"
+    wait = f"import os, time\nwhile not os.path.exists({str(flag)!r}): time.sleep(0.05)"
+    path = tmp_path / "one" / "a.ipynb"
+    path.parent.mkdir()
+    path.write_text(json.dumps(notebook("print('before')", wait, "print('after')")))
+    with postgres.database(postgres_server, f"homes_{secrets.token_hex(4)}") as url:
+        one = Server(url, tmp_path / "one", link, attempts)
+        other = Server(url, tmp_path / "other", link, attempts)
+        try:
+            one.desk.create({"name": "soon", "notebook": str(path), "machine": "box-2"})
+            run = one.desk.jobs.run("soon")
+            results = one.desk.results, other.desk.results
+            wait_for(
+                lambda: all(b"before\n" in each.log_of(run.id, 1).printed() for each in results),
+                60,
+                "what it says, for both",
+            )
+            owner = {one.engine.id: one, other.engine.id: other}[
+                str(one.store.runs.get(run.id).owner)
+            ]
+            assert "<pre>before\n" in one.desk.results.page(run.id).read_text()
+            owner.die()
+            flag.touch()
+            wait_for(
+                lambda: one.store.runs.get(run.id).ended_ms is not None, 60, "its end elsewhere"
+            )
+            assert one.store.runs.get(run.id).state == "succeeded"
+            shown = [each.show(run.id, page=False) for each in results]
+            made = [json.loads(Path(str(each["executed_notebook"])).read_bytes()) for each in shown]
+            assert made[0] == made[1]
+            texts = [cell["outputs"][0]["text"] for cell in made[0]["cells"] if cell["outputs"]]
+            assert texts == ["before\n", "after\n"]
+            assert "<pre>after\n" in one.desk.results.page(run.id).read_text(), (
+                "not the page so far"
+            )
+            assert shown[0]["cells"] == shown[1]["cells"]
+            assert len(one.store.runs.attempts(run.id)) == 1
+        finally:
+            for each in (one, other):
+                each.close()
+                each.store.close()
 
 
 def test_a_record_that_was_half_written_is_written_again(tmp_path: Path) -> None:

@@ -112,7 +112,11 @@ def test_records_are_told_of_when_they_grow_until_the_run_is_over(
     jobs.apply({"name": "nightly", "notebook": "a.ipynb"})
     run = jobs.run("nightly")
     file = tmp_path / "1.jsonl"
-    pages.follower.watch(run.id, file, 0)
+
+    def there() -> int:
+        return file.stat().st_size
+
+    pages.follower.watch(run.id, there, 0)
     pages.told()
     pages.heard.clear()
     for size, news in ((0, 0), (10, 1), (10, 1), (30, 2)):
@@ -126,7 +130,7 @@ def test_records_are_told_of_when_they_grow_until_the_run_is_over(
     pages.follower.look_at_records()
     assert len(pages.heard) == 2
     for number in range(WATCHED + 1):
-        pages.follower.watch(f"run-{number}", file, 0)
+        pages.follower.watch(f"run-{number}", there, 0)
     pages.heard.clear()
     pages.follower.look_at_records()
     assert len(pages.heard) == WATCHED

@@ -12,7 +12,6 @@ from ...errors import JSON, NoEnvironment, NotFound
 from ...link.link import Link
 from ...machines.equipment import host_specs
 from ...machines.model import LOCAL
-from ...paths import private_dir, unusable
 from ...store import Store
 from ...store.jobs.records import RunRecord
 from ...workspaces.workspace import place_of
@@ -20,10 +19,10 @@ from ..definition.model import JobSpec
 from ..definition.triggers import interval_s
 from ..notebooks.notebook import Notebook, executed, parse, without_outputs
 from ..notebooks.parameters import check, find, inject, language_of
-from ..notebooks.snapshots import Snapshots, write
+from ..notebooks.snapshots import Snapshots
 from ..scheduling.executor import Order
 from .attempt import Resume, Work
-from .run_log import RunLog
+from .run_files import RunFiles
 from .secrets import resolve
 
 OWN = ("", "python3", "python")  # the machine's own Python is meant
@@ -54,7 +53,7 @@ class Composer:
         self, store: Store, home: Path, snapshots: Snapshots, read_specs: ReadSpecs, folder: Path
     ) -> None:
         self._store, self._home, self._snapshots = store, home, snapshots
-        self._read_specs, self._folder = read_specs, folder
+        self._read_specs, self._files = read_specs, RunFiles(folder, store.files)
 
     def __call__(self, order: Order, link: Link) -> Work:
         """Return the work. Raises CloudMLError for what cannot be run."""
@@ -70,6 +69,7 @@ class Composer:
         sent = without_outputs(inject(notebook, values), name)
         kernel = self._kernel(spec, notebook, link)
         place = place_of(self._home, str(Path(spec.notebook).parent), link.machine)
+        synced = place.folder if place else snapshot.code.get("folder")
         work = Work(
             run=order.run_id,
             attempt=order.attempt,
@@ -77,7 +77,7 @@ class Composer:
             token=order.name,
             notebook=sent,
             kernel=kernel,
-            cwd=folders(Path(spec.notebook).parent, link, place.folder if place else None),
+            cwd=folders(Path(spec.notebook).parent, link, str(synced) if synced else None),
             env=order.environ,
             secrets=resolve(spec.secrets),
             timeout_s=spec.timeout_s,
@@ -95,11 +95,26 @@ class Composer:
             if known is not None:
                 self._store.results.give_snapshot(run.id, known)
                 return known
-        taken = self._snapshots.take(spec, order.params)
-        self._store.results.keep_snapshot(run.id, taken, 0)
+        try:
+            taken = self._snapshots.take(spec, order.params)
+        except NotFound as exc:
+            found = self._of_another(run) if exc.code == "no_notebook" else None
+            if found is None:
+                raise
+            self._store.results.give_snapshot(run.id, found)
+        else:
+            self._store.results.keep_snapshot(run.id, taken, 0)
+            found = taken.id
         if run.sweep_index is not None and run.parent_run_id is not None:
-            self._store.results.give_snapshot(run.parent_run_id, taken.id)
-        return taken.id
+            self._store.results.give_snapshot(run.parent_run_id, found)
+        return found
+
+    def _of_another(self, run: RunRecord) -> str | None:
+        """Return the snapshot that a job had last, where its notebook is on another computer of this database."""
+        job = self._store.jobs.by_id(run.job_id)
+        if not self._store.computer or job.computer in (None, self._store.computer):
+            return None
+        return self._store.results.last_snapshot(job.id) or job.snapshot_id
 
     def _note(self, order: Order, work: Work, code: Mapping[str, JSON]) -> None:
         """Keep the notebook as it is sent, and where it runs with what."""
@@ -110,13 +125,10 @@ class Composer:
             "secrets": sorted(work.secrets),
             "params": dict(order.params),
         }
-        try:
-            place = private_dir(private_dir(self._folder) / order.run_id)
-            shown = self._with_cells_before(work)
-            write(place / f"{order.attempt}.sent.json", json.dumps(shown).encode())
-            write(place / f"{order.attempt}.work.json", json.dumps(told).encode())
-        except OSError as exc:
-            raise unusable(self._folder, exc) from exc
+        shown = self._with_cells_before(work)
+        for name, value in (("sent", shown), ("work", told)):
+            data = json.dumps(value).encode()
+            self._files.write(order.run_id, f"{order.attempt}.{name}.json", data, order.fence)
 
     def _with_cells_before(self, work: Work) -> Mapping[str, Any]:
         """Return the notebook as sent; of one that goes on in another run's kernel, with what that run has printed before."""
@@ -125,11 +137,10 @@ class Composer:
         )
         if work.resume is None or not attempt.isdigit():
             return work.notebook
-        try:
-            sent = json.loads((self._folder / run_id / f"{attempt}.sent.json").read_bytes())
-        except FileNotFoundError:
+        sent = self._files.read(run_id, f"{attempt}.sent.json")
+        if sent is None:
             return work.notebook
-        made = executed(sent, RunLog(self._folder / run_id, int(attempt)).read())
+        made = executed(json.loads(sent), self._files.log(run_id, int(attempt)).read())
         at = work.resume.at
         return {**work.notebook, "cells": [*made["cells"][:at], *work.notebook["cells"][at:]]}
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from ...clock import Clock, SystemClock
 from ...errors import JSON
-from ...paths import unusable
 from ...store import Store
 from ...store.jobs.records import RunRecord
 from ..notebooks.records import Record
-from ..notebooks.snapshots import write
+from .run_files import RunFiles
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class KeptKernels:
     """What is known of them here, below the folder of runs; what became of one only its machine knows."""
 
     def __init__(self, store: Store, folder: Path, clock: Clock | None = None) -> None:
-        self._store, self._folder = store, folder
+        self._store, self._files = store, RunFiles(folder, store.files)
         self._clock = clock or SystemClock()
 
     def note(
@@ -61,27 +60,21 @@ class KeptKernels:
                     int(record["until_ms"]),
                     record.get("cell"),
                 )
-                try:
-                    write(self._place(run_id, attempt), json.dumps(left.to_dict()).encode())
-                except OSError as exc:
-                    raise unusable(self._folder, exc) from exc
+                self._files.write(run_id, _name(attempt), json.dumps(left.to_dict()).encode())
 
     def of(self, run: RunRecord) -> Left | None:
         """Return the kernel that a run has left and that is there still, as far as is known here."""
         if run.ended_ms is None:
             return None
-        try:
-            found = json.loads(self._place(run.id, run.attempts).read_bytes())
-        except FileNotFoundError:
+        found = self._files.read(run.id, _name(run.attempts))
+        if found is None:
             return None
-        except OSError as exc:
-            raise unusable(self._folder, exc) from exc
-        left = Left(**found)
+        left = Left(**json.loads(found))
         return left if left.until_ms > self._clock.now_ms() else None
 
     def gone(self, run: RunRecord) -> None:
         """Note that the kernel of a run is another run's now, or was ended."""
-        self._place(run.id, run.attempts).unlink(missing_ok=True)
+        self._files.remove(run.id, _name(run.attempts))
 
     def way(self, run: RunRecord, machine: str | None, *, from_failed: bool) -> Way:
         """Decide how a run that is over is run again."""
@@ -106,8 +99,9 @@ class KeptKernels:
             return "its kernel was not kept (keep_on_failure in the definition keeps it)"
         return "its kernel is not there any more"
 
-    def _place(self, run_id: str, attempt: int) -> Path:
-        return self._folder / run_id / f"{attempt}.kept.json"
+
+def _name(attempt: int) -> str:
+    return f"{attempt}.kept.json"
 
 
 def resumed(run: RunRecord, records: Iterable[Record]) -> dict[str, JSON] | None:

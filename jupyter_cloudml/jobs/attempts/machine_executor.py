@@ -10,11 +10,13 @@ from pathlib import Path
 
 from ...errors import AgentError, CloudMLError, LinkDown, NotFound
 from ...link.link import Link
+from ...store.jobs.files import FileRepository
 from ..notebooks.records import START, Cursor
 from ..scheduling.executor import Exit, NotStarted, Observation, Order, Phase, called_off
 from .attempt import START_S, Attempt, Attempts, Kept, Work
 from .followed import Followed
 from .readiness import Readiness
+from .run_files import RunFiles
 from .run_log import RunLog
 
 log = logging.getLogger(__name__)
@@ -38,11 +40,13 @@ class MachineExecutor:
         attempts: Attempts | None = None,
         ended: Callable[[Order], None] = lambda order: None,
         keep_ready: bool = False,
+        shared: FileRepository | None = None,
     ) -> None:
         """`ended` is called once all records of an attempt are kept, before anybody hears of its end. `keep_ready`: machines have a runner wait
-        for the next run, until this is closed.
+        for the next run, until this is closed. `shared` is where other computers of the database find the records.
         """
-        self._link_of, self._compose, self._folder = link_of, compose, folder
+        self._link_of, self._compose = link_of, compose
+        self._files = RunFiles(folder, shared)
         self.ended = ended
         self._attempts = attempts or Attempts()
         self._ready = Readiness(self._attempts.keep_ready) if keep_ready else None
@@ -54,7 +58,7 @@ class MachineExecutor:
 
     def log_of(self, run_id: str, attempt: int) -> RunLog:
         """Return the records of an attempt, for reading."""
-        return RunLog(self._folder / run_id, attempt)
+        return self._files.log(run_id, attempt)
 
     # -- the seam ---------------------------------------------------------------------------------
     def start(self, order: Order) -> None:
@@ -107,7 +111,7 @@ class MachineExecutor:
             attempt = self._attempts.find(link, order.name, self._cursor(order))
             if attempt is None:
                 if link.call("refuse", timeout=START_S, token=order.name) is None:
-                    kept = self.log_of(order.run_id, order.attempt).path.exists()
+                    kept = self.log_of(order.run_id, order.attempt).exists()
                     return Observation(Phase.GONE if kept else Phase.NEVER)
                 attempt = self._attempts.find(link, order.name, self._cursor(order))
         except CloudMLError as exc:
@@ -192,7 +196,7 @@ class MachineExecutor:
     # -- following --------------------------------------------------------------------------------
     def _cursor(self, order: Order) -> Cursor:
         kept = self.log_of(order.run_id, order.attempt)
-        if not kept.path.exists():
+        if not kept.exists():
             return START
         try:
             return kept.open().cursor

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import UsageError
+from ...store.jobs.files import PIECE, SharedFile
 from ..notebooks.records import START, Cursor, Record
+
+SIZE_S = 1.0  # between two questions to the database how far an attempt has come
 
 
 class RunLog:
-    """One file, with one writer at a time; what a killed writer has left half-written is dropped."""
+    """One file, with one writer at a time; what a killed writer has left half-written is dropped.
 
-    def __init__(self, folder: Path, attempt: int) -> None:
+    Where several computers share the database, `shared` there is the file, byte for byte, and this one follows it.
+    """
+
+    def __init__(self, folder: Path, attempt: int, shared: SharedFile | None = None) -> None:
         self.path = folder / f"{attempt}.jsonl"
+        self._shared = shared
+        self._end, self._asked = 0, -SIZE_S
         self.cursor = START
         self._fd = -1
         self._told = 0
@@ -23,13 +32,60 @@ class RunLog:
     def open(self) -> RunLog:
         """Go on behind the last whole line. Raises OSError."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._bring()
         end = 0
         for line in self._lines():
             self.cursor = Cursor(*json.loads(line)["cursor"])
             end += len(line)
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
         os.ftruncate(self._fd, end)
+        self._end = end
+        self._share()
         return self
+
+    def _bring(self) -> None:
+        """Have the file here have all that others have written. Several may do so at once: a byte is the same whoever writes it."""
+        if self._shared is None:
+            return
+        here = self._here()
+        if self._shared.end() <= here:
+            return
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            for at, data in self._shared.pieces(here):
+                _write_at(fd, data, at, self.path)
+        finally:
+            os.close(fd)
+
+    def _share(self) -> None:
+        """Give the others what was written before there were any."""
+        if self._shared is None:
+            return
+        at = self._shared.end()
+        with self.path.open("rb") as file:
+            file.seek(at)
+            while at < self._end and (piece := file.read(min(PIECE, self._end - at))):
+                self._shared.append(at, piece)
+                at += len(piece)
+
+    def _here(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def exists(self) -> bool:
+        """Whether the attempt has said anything, to whomever."""
+        return self.path.exists() or (self._shared is not None and self._shared.end() > 0)
+
+    def size(self) -> int:
+        """Return how far it has come, in bytes; what another computer has written counts once it was asked for, each second."""
+        here = self._here()
+        if self._shared is None or time.monotonic() - self._asked < SIZE_S:
+            return here
+        self._asked = time.monotonic()
+        return max(here, self._shared.end())
 
     def _lines(self) -> Iterator[bytes]:
         try:
@@ -39,14 +95,13 @@ class RunLog:
             return
 
     def append(self, batch: Sequence[Record], cursor: Cursor) -> None:
-        """Add what was said. Raises OSError, and has added nothing then."""
+        """Add what was said. Raises OSError, StoreError, Conflict (code "stale"): it is to be opened again then, to find what it has."""
         line = {"cursor": [cursor.since, cursor.skip], "records": list(batch)}
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        before = os.fstat(self._fd).st_size
-        done = os.write(self._fd, data)
-        if done < len(data):
-            os.ftruncate(self._fd, before)
-            raise OSError(28, "no space left", str(self.path))
+        if self._shared is not None:
+            self._shared.append(self._end, data)
+        _write_at(self._fd, data, self._end, self.path)
+        self._end += len(data)
         self.cursor = cursor
 
     def close(self) -> None:
@@ -57,11 +112,13 @@ class RunLog:
 
     def read(self) -> Iterator[Record]:
         """Yield the records so far; also while another writes."""
+        self._bring()
         for line in self._lines():
             yield from json.loads(line)["records"]
 
     def read_on(self) -> Iterator[Record]:
         """Yield the records that were added since it was asked the last time."""
+        self._bring()
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
@@ -80,6 +137,7 @@ class RunLog:
         An offset is 0 or what was returned before; raises UsageError for another one. A record larger than `most` is told in short.
         """
         found: list[Record] = []
+        self._bring()
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
@@ -105,6 +163,14 @@ class RunLog:
             text = printed(record)
             if text:
                 yield text[1].encode(errors="replace")
+
+
+def _write_at(fd: int, data: bytes, at: int, path: Path) -> None:
+    """Write all of it, or leave a line that is not whole. Raises OSError."""
+    done = os.pwrite(fd, data, at)
+    if done < len(data):
+        os.ftruncate(fd, at)
+        raise OSError(28, "no space left", str(path))
 
 
 def printed(record: Record) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from ...errors import JSON, NotFound, UsageError
 from ...machines.model import LOCAL
 from ...paths import private_dir, unusable
 from ...store import Store
+from ...store.jobs.records import JobRecord
 from ...store.jobs.results import Snapshot
 from ...workspaces.base import Base
 from ...workspaces.git import Git
@@ -68,13 +69,27 @@ class Snapshots:
         try:
             return found, path.read_bytes()
         except FileNotFoundError as exc:
+            shared = self._store.files
+            data = None if shared is None else shared.notebook(found.notebook_ref)
+            if data is not None:
+                return found, data
             raise NotFound(
                 f"the notebook of the run is not in {path.parent}",
                 code="no_snapshot",
-                hint="schedulers of one database need one JUPYTER_CLOUDML_HOME",
+                hint="it was deleted there: run the job again, with its notebook of now",
             ) from exc
         except OSError as exc:
             raise unusable(path.parent, exc) from exc
+
+    def keep(self, job: JobRecord) -> None:
+        """Keep the notebook of a job as it is now, for computers that share the database and have no such file. Raises as `take`."""
+        ref = self._keep(read_notebook(Path(str(job.spec["notebook"]))))
+        told = json.dumps({"notebook": ref, "code": {}}, sort_keys=True)
+        digest = hashlib.sha256(told.encode()).hexdigest()
+        kept = self._store.results.add_snapshot(
+            Snapshot("", digest, ref, {}, None, {}), self._clock.now_ms()
+        )
+        self._store.jobs.give_snapshot(job.id, kept.id)
 
     def _place(self, ref: str) -> Path:
         return self._home / "jobs" / "notebooks" / f"{ref.removeprefix('sha256:')}.ipynb"
@@ -90,6 +105,8 @@ class Snapshots:
                 write(path, data)
         except OSError as exc:
             raise unusable(path.parent, exc) from exc
+        if self._store.files is not None:
+            self._store.files.keep_notebook(ref, data, self._clock.now_ms())
         return ref
 
     def _code(self, folder: Path, machine: str) -> Mapping[str, JSON]:
@@ -108,7 +125,9 @@ class Snapshots:
             }
         self.bring_code(folder, machine)
         place = place_of(self._home, str(folder), machine)
-        return {} if place is None else place.code
+        if place is None:
+            return {}
+        return place.code if self._store.files is None else {**place.code, "folder": place.folder}
 
     def bring_code(self, folder: Path, machine: str) -> None:
         """Have a machine have the code of a folder, where it is code. Raises what a sync raises."""

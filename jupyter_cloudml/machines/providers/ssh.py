@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from jupyter_cloudml.errors import JSON
-from jupyter_cloudml.link.bootstrap import Connect, ssh_connect
+from jupyter_cloudml.link import dial
+from jupyter_cloudml.link.bootstrap import Connect, Opened, ssh_connect
 from jupyter_cloudml.link.carrier import CarrierName, SSHTarget, carrier_for
 from jupyter_cloudml.machines.model import Box
 from jupyter_cloudml.store import MachineRecord
@@ -38,7 +39,15 @@ class SSHProvider:
 
     def connect(self, machine: MachineRecord, on_step: Callable[[str], None]) -> Connect:
         """Return how to sign in, ship the agent where it is missing, and attach to it."""
-        return ssh_connect(self.target(machine), on_step)
+        target = self.target(machine)
+        inner = ssh_connect(target, on_step)
+
+        def connect(cancelled: threading.Event) -> Opened:
+            # Who shares the database has the fingerprint that a person has confirmed, and perhaps not yet the key.
+            dial.verify(target, cancelled=cancelled)
+            return inner(cancelled)
+
+        return connect
 
     def address(self, machine: MachineRecord) -> str:
         """Return [user@]host[:port]."""

@@ -102,6 +102,20 @@ class JobRepository:
         rows = self._rows(select(table).where(table.c.job_id == job_id))
         return {row.env_name: row.uri for row in rows}
 
+    def by_id(self, job_id: str) -> JobRecord:
+        """Return a job, also one that was deleted. Raises NotFound."""
+        query = select(tables.job).where(tables.job.c.id == job_id)
+        row = self._database.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            raise NotFound(f"there is no job {job_id!r}", hint="look at the list of jobs")
+        return JobRecord.of(row)
+
+    def give_snapshot(self, job_id: str, snapshot_id: str) -> None:
+        """Note the notebook of a job as it was when it was defined."""
+        self._database.write(
+            lambda connection: set_columns(connection, job_id, snapshot_id=snapshot_id)
+        )
+
     def revision(self, job_id: str, rev: int) -> Mapping[str, JSON]:
         """Return the definition as it was at a revision. Raises NotFound."""
         spec: Mapping[str, JSON] = json.loads(self._revision(job_id, rev).spec_json)

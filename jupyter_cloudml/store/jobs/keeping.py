@@ -107,10 +107,11 @@ class KeepingRepository:
 
     def delete_snapshots(self, used_before_ms: int, limit: int = 100) -> int:
         """Delete snapshots that no run has and that were not taken since a time; return how many."""
-        table, run = tables.snapshot, tables.run
+        table, run, job = tables.snapshot, tables.run, tables.job
         unused = and_(
             table.c.used_ms < used_before_ms,
             ~exists().where(run.c.snapshot_id == table.c.id),
+            ~exists().where(job.c.snapshot_id == table.c.id, job.c.deleted_ms.is_(None)),
         )
 
         def work(connection: Connection) -> int:
@@ -120,6 +121,11 @@ class KeepingRepository:
             return len(found)
 
         return self._database.write(work)
+
+    def there(self, run_ids: Collection[str]) -> set[str]:
+        """Return which of these runs there are."""
+        query = select(tables.run.c.id).where(tables.run.c.id.in_(sorted(run_ids)))
+        return self._database.read(lambda connection: set(connection.execute(query).scalars()))
 
     def notebooks_of_snapshots(self, refs: Collection[str]) -> set[str]:
         """Return which of these notebooks a snapshot has."""

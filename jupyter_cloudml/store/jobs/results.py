@@ -65,7 +65,7 @@ class ResultRepository:
         table = tables.cell_result
 
         def work(connection: Connection) -> None:
-            _hold(connection, run_id, fence)
+            hold(connection, run_id, fence)
             for cell in cells:
                 values = asdict(cell)
                 where = and_(
@@ -91,7 +91,7 @@ class ResultRepository:
         """Write an artifact, over the one of this id. Raises Conflict (code "stale") when the run has another owner by now."""
 
         def work(connection: Connection) -> None:
-            _hold(connection, artifact.run_id, fence)
+            hold(connection, artifact.run_id, fence)
             table = tables.artifact
             connection.execute(delete(table).where(table.c.id == artifact.id))
             connection.execute(insert(tables.artifact).values(asdict(artifact)))
@@ -129,11 +129,20 @@ class ResultRepository:
             lambda connection: connection.execute(without.values(snapshot_id=snapshot_id))
         )
 
+    def last_snapshot(self, job_id: str) -> str | None:
+        """Return the snapshot of the newest run of a job that has one."""
+        table = tables.run
+        query = select(table.c.snapshot_id).where(
+            table.c.job_id == job_id, table.c.snapshot_id.is_not(None)
+        )
+        newest = query.order_by(table.c.id.desc()).limit(1)
+        return self._database.read(lambda connection: connection.execute(newest).scalar())
+
     def record_values(self, run_id: str, fence: int, values: Mapping[str, JSON]) -> None:
         """Keep the values that a notebook has told. Raises Conflict (code "stale") when the run has another owner by now."""
 
         def work(connection: Connection) -> None:
-            _hold(connection, run_id, fence)
+            hold(connection, run_id, fence)
             mine = update(tables.run).where(tables.run.c.id == run_id)
             connection.execute(mine.values(result_json=json.dumps(values) if values else None))
 
@@ -171,15 +180,21 @@ def _kept(connection: Connection, snapshot: Snapshot, at_ms: int) -> Snapshot:
     return replace(snapshot, id=connection.execute(select(table.c.id).where(mine)).scalar_one())
 
 
-def _hold(connection: Connection, run_id: str, fence: int) -> None:
+def hold(connection: Connection, run_id: str, fence: int) -> None:
+    """Keep the row of a run for its owner. Raises NotFound, Conflict (code "stale") where it has another one by now."""
     table = tables.run
     query = select(table.c.fence).where(table.c.id == run_id).with_for_update()
     found = connection.execute(query).scalar()
     if found is None:
         raise NotFound(f"there is no run {run_id!r}", hint="look at the list of runs")
     if found != fence:
-        raise Conflict(
-            f"the run {run_id} has another owner by now",
-            code="stale",
-            hint="leave it to that server: it goes on with the same process",
-        )
+        raise stale(run_id)
+
+
+def stale(run_id: str) -> Conflict:
+    """Return what somebody hears who was taken for dead."""
+    return Conflict(
+        f"the run {run_id} has another owner by now",
+        code="stale",
+        hint="leave it to that server: it goes on with the same process",
+    )

@@ -1,0 +1,178 @@
+"""Files of runs where several computers share a database: all of them read the same, and one at a time writes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import postgres
+import pytest
+from databases import empty
+
+from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import Conflict
+from jupyter_cloudml.jobs.attempts.run_files import RunFiles
+from jupyter_cloudml.jobs.desk import Desk
+from jupyter_cloudml.jobs.notebooks.records import Cursor, Record
+from jupyter_cloudml.jobs.retention import UNUSED_MS, Keeper
+from jupyter_cloudml.jobs.scheduler import runs_folder
+from jupyter_cloudml.jobs.service import Jobs
+from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.computer import own_name
+
+NB = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+class Computer:
+    """A home of its own on the database of all."""
+
+    def __init__(self, url: str, home: Path) -> None:
+        self.home = home
+        self.store = Store.open(Config(home=home, database=url))
+        self.files = RunFiles(runs_folder(home), self.store.files)
+        self.desk = Desk(self.store, home, lambda name: None, lambda folder, machine: None)
+
+    def said(self, run_id: str) -> list[Record]:
+        return list(self.files.log(run_id, 1).read())
+
+
+@pytest.fixture(scope="module")
+def url(postgres_server: str) -> Iterator[str]:
+    with postgres.database(postgres_server, f"computers_{secrets.token_hex(4)}") as made:
+        yield made
+
+
+@pytest.fixture
+def computers(url: str, tmp_path: Path) -> Iterator[tuple[Computer, Computer]]:
+    one, other = (Computer(url, tmp_path / name) for name in ("one", "other"))
+    empty(one.store)
+    yield one, other
+    one.store.close()
+    other.store.close()
+
+
+def a_run(computer: Computer) -> str:
+    jobs = Jobs(computer.store)
+    jobs.apply({"name": "nightly", "notebook": "a.ipynb", "machine": "box-2"})
+    return jobs.run("nightly").id
+
+
+def record(n: int) -> Record:
+    return {"record": "output", "n": n}
+
+
+def test_a_computer_with_a_home_is_the_same_each_time_and_another_with_another(
+    tmp_path: Path, computers: tuple[Computer, Computer]
+) -> None:
+    names = {each.store.computer for each in computers}
+    assert len(names) == 2
+    assert own_name(tmp_path / "one") == computers[0].store.computer
+    alone = Store.open(Config(home=tmp_path))
+    assert alone.computer == "" and alone.files is None
+    alone.close()
+
+
+def test_records_go_on_on_another_computer_where_they_ended(
+    computers: tuple[Computer, Computer],
+) -> None:
+    one, other = computers
+    run_id = a_run(one)
+    first = one.files.log(run_id, 1).open()
+    first.append([record(1)], Cursor(1, 0))
+    first.append([record(2)], Cursor(2, 0))
+    assert other.said(run_id) == [record(1), record(2)]
+    second = other.files.log(run_id, 1).open()
+    assert second.cursor == Cursor(2, 0)
+    second.append([record(3)], Cursor(3, 0))
+    with pytest.raises(Conflict):  # it was taken for dead, and was not
+        first.append([record(3)], Cursor(3, 0))
+    first.close()
+    assert first.open().cursor == Cursor(3, 0)
+    first.append([record(4)], Cursor(4, 0))
+    assert one.said(run_id) == other.said(run_id) == [record(n) for n in (1, 2, 3, 4)]
+    files = [each.files.path(run_id, "1.jsonl").read_bytes() for each in computers]
+    assert files[0] == files[1], "an offset means the same on each"
+    reader = other.files.log(run_id, 1)
+    assert reader.page(0, 2)[1] and reader.exists() and reader.size() == len(files[0])
+    first.close()
+    second.close()
+
+
+def test_what_is_half_written_or_read_meanwhile_is_made_good(
+    computers: tuple[Computer, Computer],
+) -> None:
+    one, _ = computers
+    run_id = a_run(one)
+    log = one.files.log(run_id, 1).open()
+    log.append([record(1)], Cursor(1, 0))
+    assert one.said(run_id) == [record(1)], "also another reader of this home"
+    log.append([record(2)], Cursor(2, 0))
+    log.close()
+    path = one.files.path(run_id, "1.jsonl")
+    path.write_bytes(path.read_bytes()[:-5])  # killed, or no room left
+    assert one.said(run_id) == [record(1), record(2)]
+    path.unlink()
+    assert one.files.log(run_id, 1).open().cursor == Cursor(2, 0)
+
+
+def test_what_was_written_before_there_were_others_is_given_to_them(
+    computers: tuple[Computer, Computer],
+) -> None:
+    one, other = computers
+    run_id = a_run(one)
+    alone = RunFiles(one.files.folder, None).log(run_id, 1).open()
+    alone.append([record(1)], Cursor(1, 0))
+    alone.close()
+    one.files.log(run_id, 1).open().close()
+    assert other.said(run_id) == [record(1)]
+
+
+def test_a_file_is_read_as_its_last_owner_wrote_it(computers: tuple[Computer, Computer]) -> None:
+    one, other = computers
+    run_id = a_run(one)
+    one.files.write(run_id, "1.sent.json", b"first", 0)
+    other.files.write(run_id, "1.sent.json", b"x" * (3 << 20), 0)
+    assert one.files.read(run_id, "1.sent.json") == b"x" * (3 << 20)
+    with pytest.raises(Conflict):
+        one.files.write(run_id, "1.sent.json", b"late", 7)
+    path = one.files.bring(run_id, "1.sent.json")
+    assert path is not None and path.stat().st_size == 3 << 20
+    other.files.remove(run_id, "1.sent.json")
+    assert other.files.read(run_id, "1.sent.json") is None
+
+
+def test_notebooks_are_there_for_all_and_go_with_their_last_run(
+    computers: tuple[Computer, Computer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = computers
+    path = one.home / "a.ipynb"
+    path.write_text(json.dumps(NB))
+    job = one.desk.create({"name": "weekly", "notebook": str(path), "machine": "box-2"})
+    run = one.desk.run_notebook(path, {}, {"machine": "box-2"})
+    assert run.snapshot_id is not None
+    assert json.loads(other.desk.snapshots.of(run.snapshot_id)[1]) == NB
+    kept = one.store.jobs.get("weekly").snapshot_id
+    assert kept is not None and json.loads(other.desk.snapshots.of(kept)[1]) == NB
+    brought = other.files.write_here("gone", "1.ipynb", b"{}")  # its run is deleted elsewhere
+
+    class Later:
+        def now_ms(self) -> int:
+            return run.created_ms + 10 * UNUSED_MS
+
+        def monotonic(self) -> float:
+            return 0.0
+
+    keeper = Keeper(other.store, other.home, Later())
+    keeper.clean()
+    assert not brought.parent.exists()
+    assert other.desk.snapshots.of(kept), "its job is there"
+    one.store.jobs.delete(job.name, 1)
+    run_job = one.store.jobs.by_id(run.job_id)
+    one.store.jobs.delete(run_job.name, 1)
+    one.store.keeping.delete_runs([run.id], run.created_ms + 10 * UNUSED_MS)
+    keeper.clean()
+    assert other.store.files is not None
+    ref = f"sha256:{next((one.home / 'jobs' / 'notebooks').iterdir()).stem}"
+    assert other.store.files.notebook(ref) is None
