@@ -112,7 +112,12 @@ def call(arguments: Sequence[str]) -> int:
 
 
 def show_error(error: CloudMLError) -> None:
-    """Write an error and what to do about it to standard error."""
+    """Write an error, what to do about it, and what else is wrong to standard error."""
     render.say(f"Error: {error.message}")
     if error.hint:
         render.say(f"  → {error.hint}")
+    problems = error.details.get("problems")
+    for each in problems[1:] if isinstance(problems, list) else ():
+        if isinstance(each, dict):  # the first is in the message
+            render.say(f"       {each['field']} {each['cause']}")
+            render.say(f"  → {each['remedy']}")

@@ -296,3 +296,15 @@ def test_the_package_is_imported_without_its_client() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == ["False", "jupyter_cloudml.client"]
+
+
+def test_all_that_is_wrong_with_a_job_is_said_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_CLOUDML_HOME", str(tmp_path / "home"))
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(notebook("1")))
+    wrong = ["--cron", "61 * * * *", "--tz", "Mars/Base"]
+    assert call(["job", "create", "x", str(path), *wrong]) == 2
+    said = capsys.readouterr().err
+    assert "its minute is wrong" in said and "Mars/Base" in said
