@@ -13,6 +13,7 @@ from jupyter_cloudml.cli import render
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.client.jobs import job_to_dict
 from jupyter_cloudml.errors import UsageError
+from jupyter_cloudml.jobs.definition.model import CODES
 from jupyter_cloudml.jobs.definition.triggers import moment
 
 
@@ -24,6 +25,11 @@ from jupyter_cloudml.jobs.definition.triggers import moment
 @click.option("-p", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
 @click.option("--kernel", metavar="NAME", help="The machine's kernelspec, not the notebook's.")
 @click.option("--env", "environment", metavar="NAME", help="An environment of the machine.")
+@click.option(
+    "--code",
+    type=click.Choice(CODES),
+    help="Run in a copy of the project as it is then (so in a repository), or in the folder itself.",
+)
 @click.option("--cron", help="Run at the times of this cron expression.")
 @click.option(
     "--every",
@@ -119,8 +125,8 @@ def _refuse_alone(options: Mapping[str, Any]) -> None:
 
 def _defined(definition: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the definition with what the options say."""
-    names = {"on": "machine", "kernel": "kernel", "environment": "environment"}
-    for option, field in {**names, "timeout_s": "timeout_s"}.items():
+    same = {name: name for name in ("kernel", "environment", "timeout_s", "code")}
+    for option, field in {"on": "machine", **same}.items():
         if options[option] is not None:
             definition[field] = options[option]
     if options["retries"] is not None:

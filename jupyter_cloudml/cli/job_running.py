@@ -14,6 +14,7 @@ from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.attempts.run_log import printed
+from jupyter_cloudml.jobs.definition.model import CODES
 from jupyter_cloudml.jobs.notebooks.records import Record
 from jupyter_cloudml.store.jobs.records import RunRecord
 
@@ -36,6 +37,11 @@ FOLLOW = click.option("--follow", is_flag=True, help="Show what it prints until 
     help="Run it with each of these values; several: each with each.",
 )
 @click.option("--at-once", type=click.IntRange(1, 1000), help="So many runs of a sweep at a time.")
+@click.option(
+    "--code",
+    type=click.Choice(CODES),
+    help="Run in a copy of the project as it is now (so in a repository), or in the folder itself.",
+)
 @click.option("--if-new", is_flag=True, help="Only if its Git ref or S3 prefix has something new.")
 @click.option("--wait", is_flag=True, help="Wait until it is over; the exit status says how.")
 @FOLLOW
@@ -48,6 +54,7 @@ def run(
     environment: str | None,
     sweeps: tuple[str, ...],
     at_once: int | None,
+    code: str | None,
     if_new: bool,
     wait: bool,
     follow: bool,
@@ -61,7 +68,7 @@ def run(
     with Client() as client, cancellable() as stopped:
         jobs = client.jobs
         if if_new:
-            if on or params or kernel or environment or sweeps or at_once:
+            if on or params or kernel or environment or sweeps or at_once or code:
                 raise UsageError("--if-new runs a job as it is", hint="leave the others out")
             made = jobs.look(what)[0]
         else:
@@ -74,6 +81,7 @@ def run(
                 environment=environment,
                 sweep=jobs.typed_lists(what, sweeps) or None,
                 at_once=at_once,
+                code=code,
             )
         if wait or follow:
             if not as_json:

@@ -37,7 +37,7 @@ class JobVerbs:
 
     def __init__(self, store: Store, home: Path, core: Machines, send_code: SendCode) -> None:
         self._store, self._home, self._core = store, home, core
-        self._desk = Desk(store, home, core.get, send_code)
+        self._desk = Desk(store, home, core.get, send_code, link_of=core.link)
         self._jobs, self._results = self._desk.jobs, self._desk.results
         self.pools = self._desk.pools
         self.files = JobFiles(store, self._jobs, core.get)
@@ -103,10 +103,12 @@ class JobVerbs:
         content: bytes | None = None,
         sweep: JSON = None,
         at_once: int | None = None,
+        code: str | None = None,
     ) -> RunRecord:
         """Run a notebook (a path, or `content` in its place) on a machine, or a job (a name) now. Some scheduler has to do it: see `serving` and `hand_over`.
 
-        `sweep` ({name: [values]}, or a list of sets of parameters) makes it a run of many, `at_once` of them at a time. Raises NotFound for a
+        `sweep` ({name: [values]}, or a list of sets of parameters) makes it a run of many, `at_once` of them at a time; `code` is copy or live, as
+        in a definition. Raises NotFound for a
         notebook, job or machine that is not there, UsageError for parameters that do not fit, and what a sync raises.
         """
         more = {
@@ -114,6 +116,7 @@ class JobVerbs:
             "kernel": kernel,
             "environment": environment,
             "max_running": at_once,
+            "code": code,
         }
         given: dict[str, JSON] = {name: value for name, value in more.items() if value is not None}
         if not _is_path(what):

@@ -28,7 +28,13 @@ from .scheduler import runs_folder
 from .service import Jobs
 from .watching.watcher import Watcher
 
-OF_A_RUN = ("machine", "environment", "kernel", "max_running")  # a run by hand says these itself
+OF_A_RUN = (
+    "machine",
+    "environment",
+    "kernel",
+    "max_running",
+    "code",
+)  # a run by hand says these itself
 
 
 class Desk:
@@ -44,9 +50,10 @@ class Desk:
         clock: Clock | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         wake: Callable[[], None] = lambda: None,
+        link_of: Callable[[str], Link] | None = None,
     ) -> None:
         self._store, self._known = store, known
-        self.snapshots = Snapshots(store, home, send_code, clock)
+        self.snapshots = Snapshots(store, home, send_code, clock, link_of)
         watcher = Watcher(store, home, clock=clock, on_event=on_event, wake=wake)
         self.jobs = Jobs(
             store,
@@ -104,7 +111,7 @@ class Desk:
         sweep: JSON = None,
     ) -> RunRecord:
         """Run a notebook now, or `content` in its place, once with each of the parameters of a `sweep`. `given` may have machine, kernel,
-        environment and max_running; `name` is that of the job. What else somebody has set in the job of such runs stays.
+        environment, code and max_running; `name` is that of the job. What else somebody has set in the job of such runs stays.
 
         Raises NotFound for a notebook or machine, UsageError for parameters that do not fit, Conflict where the name is another job's, and
         what a sync raises.
@@ -128,8 +135,7 @@ class Desk:
         run = self._store.runs.get(run_id)
         if on is not None:
             self._known(on)
-            spec = self._store.jobs.revision(run.job_id, run.job_rev)
-            self.snapshots.bring_code(Path(str(spec["notebook"])).parent, on)
+            self.snapshots.bring_code_again(run, on)
         way = self.results.kernels.way(run, on, from_failed=from_failed)
         made = self.jobs.rerun(run_id, way.changes)
         if "resume" in way.changes:

@@ -19,6 +19,7 @@ from ..store.jobs.results import Artifact
 from .attempts.kept import KeptKernels, resumed
 from .attempts.run_files import RunFiles
 from .attempts.run_log import RunLog
+from .attempts.written import WrittenFiles
 from .cells import CellsSoFar, cells_of
 from .notebooks.lineage import Had, completed, had
 from .notebooks.notebook import Notebook, executed, html
@@ -38,6 +39,7 @@ class Results:
     def __init__(self, store: Store, folder: Path) -> None:
         self._store, self._files = store, RunFiles(folder, store.files)
         self.kernels = KeptKernels(store, folder)
+        self._written = WrittenFiles(store.results, self._files)
         self._so_far = CellsSoFar()
 
     def log_of(self, run_id: str, attempt: int) -> RunLog:
@@ -58,6 +60,12 @@ class Results:
         self._notebook(order.run_id, order.attempt, order.fence)
         self.kernels.note(order.run_id, order.attempt, order.name, order.machine, records)
         self._keep_lineage(order, had(records))
+        self._written.keep(order, records)
+
+    def file(self, run_id: str, name: str, attempt: int | None = None) -> Path:
+        """Return a file that a run has written into its copy of the code. Raises NotFound."""
+        run = self._store.runs.get(run_id)
+        return self._written.path(run.id, attempt or len(self._store.runs.attempts(run_id)), name)
 
     def _keep_lineage(self, order: Order, told: Had | None) -> None:
         """Note which packages and data a run had, also in its snapshot."""
@@ -121,6 +129,7 @@ class Results:
         """Return all that is known of a run; of one that goes on, all so far. Makes its notebook and its page (`html`). Raises NotFound."""
         run = self._store.runs.get(run_id)
         attempts = self._store.runs.attempts(run_id)
+        self._written.bring(run_id, len(attempts))
         return self._told(run, attempts, *self._made(run, attempts, page=page))
 
     def look(self, run_id: str) -> dict[str, JSON]:
@@ -163,6 +172,7 @@ class Results:
             "provenance": self._provenance(run, attempts),
             "cost": sum(costs) / 1e6 if costs else None,
             "cells": self._cells(run, attempts),
+            "files": self._written.told(run.id, len(attempts)),
             "notices": [_notice(each) for each in self._store.notices.of(run.id)],
             "children": [child_to_dict(run, each) for each in self._store.runs.of_sweep(run.id)],
             "kept": None if left is None else left.to_dict(),

@@ -57,6 +57,7 @@ class Scheduler:
             ended=results.keep,
             keep_ready=keep_ready,
             shared=store.files,
+            clean_up=compose.clean_up,
         )
         self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
         self._keeping = Keeping(Keeper(store, home))

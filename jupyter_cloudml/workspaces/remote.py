@@ -133,7 +133,7 @@ class RemoteFolder:
 
     def _check_answer(self, answer: Mapping[str, Any]) -> None:
         if "failed" in answer:
-            raise _failure(
+            raise failure(
                 self.link.machine, str(answer["failed"]), str(answer.get("message"))[:500]
             )
 
@@ -216,7 +216,8 @@ def _end(started: Future[RemoteProcess]) -> None:
         return  # the machine ends it by itself: nobody is attached
 
 
-def _failure(machine: str, code: str, message: str) -> CloudMLError:
+def failure(machine: str, code: str, message: str) -> CloudMLError:
+    """Return the error for what a program of a machine says that it failed with."""
     if code == "no_space":
         return NoSpace(f"no space left on {machine}", hint="free some space there")
     return AgentError(f"{machine}: {message}", code=code)

@@ -5,23 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..clock import SystemClock
 from ..errors import JSON, Busy, NotFound, UsageError
-from ..locks import FileLock
 from ..machines.model import LOCAL, Progress, ignore_progress
 from ..machines.service import Machines
-from ..paths import private_dir, unusable
+from ..paths import private_dir
 from .applied import Applied
 from .base import Base
 from .clone import Clone
 from .guard import Amount
 from .listing import Found
+from .opening import LOCK_S, opened
 from .progress import Steps
 from .refs import Choices, ask
 from .remote import RemoteFolder
@@ -30,8 +29,6 @@ from .source import Source
 from .sync import Sync, Synced, There
 from .workspace import Workspace, default_place, nowhere, root_of, state_of
 
-LOCK_S = 60.0
-LOOK_S = 0.05
 BRIEF_S = 0.5  # for a look, which takes a moment itself
 PULL_STEPS, CLONE_STEPS = 4, 4
 Changed = Callable[[str, Path], None]
@@ -302,35 +299,10 @@ class Workspaces:
             address = ""  # it was removed
         return f"{address}:{workspace.machines[name]}"
 
-    @contextmanager
     def _opened(
         self, root: Path, steps: Steps | None = None, *, wait_s: float = LOCK_S
-    ) -> Iterator[Workspace]:
-        private_dir(self._home / "workspaces")
-        state = private_dir(state_of(self._home, root))
-        try:
-            with self._locked(state, root, steps, wait_s):
-                yield Workspace(state, root, steps.cancelled if steps else None)
-        except OSError as exc:
-            where = Path(os.fsdecode(exc.filename or state))
-            raise unusable(where, exc, "see that it may be read and written") from exc
-
-    @contextmanager
-    def _locked(
-        self, state: Path, root: Path, steps: Steps | None, wait_s: float
-    ) -> Iterator[None]:
-        lock = FileLock(state / "lock")
-        deadline = self._clock.monotonic() + wait_s
-        while not lock.take():
-            if self._clock.monotonic() >= deadline:
-                raise Busy(f"{root} is being synced", hint="wait for it")
-            if steps:
-                steps.stop_if_cancelled()
-            time.sleep(LOOK_S)
-        try:
-            yield
-        finally:
-            lock.release()
+    ) -> AbstractContextManager[Workspace]:
+        return opened(self._home, root, steps, wait_s=wait_s, clock=self._clock)
 
 
 def _here() -> UsageError:

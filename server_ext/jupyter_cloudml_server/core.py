@@ -104,6 +104,7 @@ class Core:
             clock=clock,
             on_event=lambda event: self._follower.wake(),
             wake=lambda: self._scheduling.wake(),
+            link_of=self._machines.link,
         )
         self._scheduling = Scheduling(
             (lambda: self._scheduler(desk.snapshots)) if run_jobs else None

@@ -208,7 +208,7 @@ class JobCalls:
 
     async def run_notebook(self, path: Path, body: Mapping[str, JSON]) -> Json:
         """Run a notebook now, or the `content` of the body in its place. Raises NotFound, UsageError, Conflict, and what a sync raises."""
-        names = ("machine", "environment", "kernel")
+        names = ("machine", "environment", "kernel", "code")
         given = {name: body[name] for name in names if body.get(name) is not None}
 
         def work() -> Json:
@@ -287,6 +287,10 @@ class JobCalls:
     async def page(self, run_id: str) -> Path:
         """Return the page of a run. Raises NotFound, UsageError."""
         return await self._local.run(self._desk.results.page, run_id)
+
+    async def file(self, run_id: str, name: str, attempt: int | None) -> Path:
+        """Return a file that a run has written into its copy of the code. Raises NotFound."""
+        return await self._local.run(lambda: self._desk.results.file(run_id, name, attempt))
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Do on a thread what would hold up the server: reading a piece of a file, or a large body."""

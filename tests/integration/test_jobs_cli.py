@@ -214,10 +214,10 @@ def test_a_failed_run_goes_on_at_its_failed_cell_in_the_kernel_that_was_kept(
     path = put(
         tmp_path,
         "long.ipynb",
-        f"import os\nprint('computed', flush=True)\nready = {str(ready)!r}",
-        "assert os.path.exists(ready), 'not yet'\nprint('went on')",
+        f"import os\nprint('computed', flush=True)\nready = {str(ready)!r}\n_ = open('half', 'w').write('1')",
+        "assert os.path.exists(ready), 'not yet'\nprint('went on')\n_ = open('half', 'a').write('2')",
     )
-    made = {"name": "long", "notebook": str(path), "keep_on_failure": "10m"}
+    made = {"name": "long", "notebook": str(path), "keep_on_failure": "10m", "code": "copy"}
     (tmp_path / "long.json").write_text(json.dumps(made))
     home.run("job", "create", "long", "-f", str(tmp_path / "long.json"))
     done = home.run("job", "run", "long", "--wait", "--json", check=1)
@@ -233,6 +233,10 @@ def test_a_failed_run_goes_on_at_its_failed_cell_in_the_kernel_that_was_kept(
     assert seen["resumed"] == {"of": kept["name"], "at": 1, "why": None}
     assert [cell["status"] for cell in seen["cells"]] == ["reused", "ok"]
     assert text_of(seen["executed_notebook"]) == "computed\nwent on\n"
+    # Its folder was the kernel's.
+    first = home.json("job", "show", run)["files"]
+    both = [Path(each["folder"], "half").read_text() for each in (first, seen["files"])]
+    assert both == ["1", "12"]
     # It has gone with the run that went on in it.
     assert home.json("job", "show", run)["kept"] is None
     assert "has left no kernel" in home.run("job", "release", run, check=1).stderr
@@ -251,23 +255,46 @@ def test_a_run_on_a_host_has_the_code_and_the_secrets(
     folder = tmp_path / "digits"
     folder.mkdir()
     git(folder, "init", "-q")
-    (folder / "helper.py").write_text("def where():\n    import os\n    return os.getcwd()\n")
+    (folder / ".gitignore").write_text("data/\n")
+    (folder / "helper.py").write_text("version = 1\n")
     path = put(
-        folder, "job.ipynb", "import helper, os\nprint(helper.where(), len(os.environ['TOKEN']))"
+        folder,
+        "job.ipynb",
+        "import helper, os\nprint(os.getcwd(), helper.version, len(os.environ['TOKEN']))\n"
+        "open('out.txt', 'w').write('made')\nos.path.exists('data/die') and os.kill(os.getppid(), 9)",
     )
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "First")
     home.run("machine", "add", "box", "--ssh", ssh_config.add(host))
-    home.run(
-        "job", "create", "far", str(path), "--on", "box", "--secret", "TOKEN=env:TOKEN_OF_TEST"
-    )
-    done = home.run("job", "run", "far", "--wait", "--json", check=None)
-    run = json.loads(done.stdout)
-    seen = home.json("job", "show", run["run"])
-    assert run["state"] == "succeeded", seen
-    assert text_of(seen["executed_notebook"]) == "/home/ada/digits 6\n"
-    assert seen["provenance"]["code"]["base_commit"] == git(folder, "rev-parse", "HEAD")
-    assert seen["provenance"]["code"]["dirty"] is False
+    secret = ("--secret", "TOKEN=env:TOKEN_OF_TEST")
+    words = ("job", "create", "far", str(path), "--on", "box", "--code", "copy")
+    made = home.json(*words, *secret)
+    copies = "/home/ada/.cache/jupyter-cloudml/copies/runs"
+    with Client() as client:
+        queued = client.jobs.run("far")
+        (folder / "helper.py").write_text("version = 2\n")  # of which it knows nothing
+        with client.jobs.serving():
+            assert client.jobs.wait(queued.id).state == "succeeded", client.jobs.show(queued.id)
+            seen: dict[str, Any] = dict(client.jobs.show(queued.id))
+            assert text_of(str(seen["executed_notebook"])) == f"{copies}/{queued.id}-1/digits 1 6\n"
+            again, _ = client.jobs.retry(queued.id)
+            assert client.jobs.wait(again.id).state == "succeeded"
+            # Its folder is one that people work in, too; what git ignores there is in each copy. Its runner is killed.
+            home.run("code", "sync", str(folder), "--on", "box")
+            host.run(["sh", "-c", "mkdir -p ~/digits/data && touch ~/digits/data/die"])
+            killed = client.jobs.wait(client.jobs.run("far").id)
+        assert (killed.state, "process of the run ended" in (killed.reason or "")) == (
+            "failed",
+            True,
+        )
+    retried = home.json("job", "show", again.id)
+    assert text_of(retried["executed_notebook"]) == f"{copies}/{again.id}-1/digits 1 6\n"
+    assert retried["provenance"]["code"] == seen["provenance"]["code"]
+    code = retried["provenance"]["code"]
+    assert code["base_commit"] == git(folder, "rev-parse", "HEAD")
+    assert (code["tree"], code["dirty"]) == (git(folder, "rev-parse", "HEAD^{tree}"), False)
+    assert Path(retried["files"]["folder"], "out.txt").read_text() == "made"
+    assert not (folder / "out.txt").exists() and made["definition"]["code"] == "copy"
     assert seen["provenance"]["machine"] == "box"
     for file in (tmp_path / "home").rglob("*"):
         assert not file.is_file() or b"hush-7" not in file.read_bytes(), file

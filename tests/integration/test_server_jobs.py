@@ -75,7 +75,7 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
     site.put(
         name,
         "alpha: int = 1  # how much",
-        "print('alpha is', alpha)",
+        "print('alpha is', alpha)\n_ = open('made by it.txt', 'w').write('<b>')",
         tags=[["parameters"]],
     )
     asked = server.get(f"jobs/parameters?path={name}.ipynb")
@@ -83,6 +83,7 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
         {"name": "alpha", "kind": "int", "default": 1, "optional": False, "help": "how much"}
     ]
     body = {"path": f"{name}.ipynb", "name": name, "parameters": {"alpha": 2}, "token": name}
+    body["code"] = "copy"
     wrong = server.api("POST", "runs", {**body, "parameters": {"beta": 1}})
     assert (wrong.status, wrong.code) == (400, "bad_parameter")
     assert server.get(f"runs?job={name}")["runs"] == [], "what is refused makes no run"
@@ -109,6 +110,12 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
     cells = server.api("GET", f"runs/{run['id']}/notebook").json()["cells"]
     assert cells[2]["outputs"][0]["text"] == "alpha is 2\n"
     assert server.api("GET", f"runs/{run['id']}/log").body == b"alpha is 2\n"
+    assert [row["path"] for row in seen["files"]["files"]] == ["made by it.txt"]
+    written = server.api("GET", f"runs/{run['id']}/file?path=made%20by%20it.txt")
+    assert (written.status, written.body) == (200, b"<b>")
+    assert written.headers["Content-Disposition"] == 'attachment; filename="made_by_it.txt"'
+    for odd in ("..%2F1.ipynb", "gone", "%00", "x" * 3000):
+        assert server.api("GET", f"runs/{run['id']}/file?path={odd}").code == "no_results", odd
     page = server.api("GET", f"runs/{run['id']}/html")
     assert b"alpha is 2" in page.body and page.headers["Content-Security-Policy"] == "sandbox"
     assert page.headers["Content-Disposition"].startswith("attachment")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -14,10 +16,12 @@ from databases import empty
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict
 from jupyter_cloudml.jobs.attempts.run_files import RunFiles
+from jupyter_cloudml.jobs.attempts.written import Written
 from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.notebooks.records import Cursor, Record
 from jupyter_cloudml.jobs.retention import UNUSED_MS, Keeper
 from jupyter_cloudml.jobs.scheduler import runs_folder
+from jupyter_cloudml.jobs.scheduling.executor import Order
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.computer import own_name
@@ -141,6 +145,32 @@ def test_a_file_is_read_as_its_last_owner_wrote_it(computers: tuple[Computer, Co
     assert path is not None and path.stat().st_size == 3 << 20
     other.files.remove(run_id, "1.sent.json")
     assert other.files.read(run_id, "1.sent.json") is None
+
+
+def test_what_a_run_has_written_is_there_for_all(computers: tuple[Computer, Computer]) -> None:
+    one, other = computers
+    run_id = a_run(one)
+    written = Written(one.files.path(run_id, "."), 1)
+    data = base64.b64encode(b"made").decode()
+    told = {"path": "nb/out", "bytes": 4, "sha256": hashlib.sha256(b"made").hexdigest()}
+    pieces: list[Record] = [
+        {"record": "file", "path": "nb/out", "at": 0, "data": data},
+        {"record": "files", "files": [told], "left": [], "more": 0},
+    ]
+    records = written.without(pieces)
+    order = Order(f"run-{run_id}-1", run_id, 1, 0, "box-2", "nightly", {})
+    one.desk.results._written.keep(order, records)
+    one.desk.results._written.keep(order, records)
+    (row,) = one.store.results.artifacts(run_id)
+    assert (row.kind, row.bytes) == ("file", 4)
+    files = other.desk.results._written
+    seen = files.told(run_id, 1)
+    assert seen is not None and seen["files"] == [told]
+    files.bring(run_id, 1)
+    assert (Path(seen["folder"]) / "nb" / "out").read_bytes() == b"made"
+    # One that goes on where the first pieces have come elsewhere has not got the file.
+    late = Written(other.files.path(run_id, "."), 2).without([{**pieces[0], "at": 2}, pieces[1]])
+    assert (late[0]["files"], late[0]["left"]) == ([], [told])
 
 
 def test_notebooks_are_there_for_all_and_go_with_their_last_run(

@@ -66,6 +66,9 @@ class Work:
     keep_on_failure_s: float = 0.0
     output_limit: int | None = None
     resume: Resume | None = None
+    copy: Mapping[str, Any] | None = (
+        None  # of the code: what its folder is made from, on its machine
+    )
 
     def spec(self, cwd: str) -> bytes:
         """Return the line that the runner reads. It has the secrets: it goes to standard input, and nowhere else."""
@@ -84,6 +87,7 @@ class Work:
             "keep_on_failure_s": self.keep_on_failure_s,
             "output_limit": self.output_limit,
             "resume": None if self.resume is None else asdict(self.resume),
+            "copy": None if self.copy is None else dict(self.copy),
         }
         return json.dumps(said).encode() + b"\n"
 

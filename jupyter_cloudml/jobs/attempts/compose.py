@@ -14,6 +14,7 @@ from ...machines.equipment import host_specs
 from ...machines.model import LOCAL
 from ...store import Store
 from ...store.jobs.records import RunRecord
+from ...workspaces.copies import Copies
 from ...workspaces.workspace import place_of
 from ..definition.model import JobSpec
 from ..definition.triggers import interval_s
@@ -54,6 +55,7 @@ class Composer:
     ) -> None:
         self._store, self._home, self._snapshots = store, home, snapshots
         self._read_specs, self._files = read_specs, RunFiles(folder, store.files)
+        self._copies = Copies(home)
 
     def __call__(self, order: Order, link: Link) -> Work:
         """Return the work. Raises CloudMLError for what cannot be run."""
@@ -68,7 +70,12 @@ class Composer:
         values = check(find(notebook), order.params, name)
         sent = without_outputs(inject(notebook, values), name)
         kernel = self._kernel(spec, notebook, link)
-        place = place_of(self._home, str(Path(spec.notebook).parent), link.machine)
+        here = Path(spec.notebook).parent
+        copy, place = None, None
+        if snapshot.code.get("copy"):
+            copy = self._copies.lend(snapshot.code, link)
+        else:
+            place = place_of(self._home, str(here), link.machine)
         synced = place.folder if place else snapshot.code.get("folder")
         work = Work(
             run=order.run_id,
@@ -77,16 +84,22 @@ class Composer:
             token=order.name,
             notebook=sent,
             kernel=kernel,
-            cwd=folders(Path(spec.notebook).parent, link, str(synced) if synced else None),
+            cwd="~" if copy else folders(here, link, str(synced) if synced else None),
             env=order.environ,
             secrets=resolve(spec.secrets),
             timeout_s=spec.timeout_s,
             cell_timeout_s=spec.cell_timeout_s,
             keep_on_failure_s=kept_for(spec, order.tries),
             resume=resume,
+            copy=None if copy is None else copy.to_dict(),
         )
-        self._note(order, work, place.code if place else snapshot.code)
+        self._note(order, work, {**place.code, "copy": False} if place else snapshot.code)
         return work
+
+    def clean_up(self, order: Order, link: Link) -> None:
+        """Have a machine delete the copies of runs that were killed there. Raises LinkDown, AgentError."""
+        if order.spec.get("code") != "live":
+            self._copies.sweep(link)
 
     def _take(self, run: RunRecord, spec: JobSpec, order: Order) -> str:
         """Keep what a run has that a trigger has made: what there is when it starts, and of a sweep what its first run has found."""

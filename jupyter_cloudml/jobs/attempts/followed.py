@@ -15,6 +15,7 @@ from ..notebooks.records import Cursor, Record
 from ..scheduling.executor import Exit, Observation, Order, Phase
 from .attempt import Attempt, Kept, Outcome
 from .run_log import RunLog
+from .written import Written
 
 log = logging.getLogger(__name__)
 AGAIN_S = 5.0  # seconds between two tries to follow or to keep, after a full disk or a lost link
@@ -52,6 +53,7 @@ class Followed:
     def __init__(self, executor: Follower, order: Order, attempt: Attempt) -> None:
         self.executor, self.order, self.attempt = executor, order, attempt
         self.log = executor.log_of(order.run_id, order.attempt)
+        self._written = Written(self.log.path.parent, order.attempt)
         self.thread = threading.Thread(target=self._run, name=f"run-{order.name}", daemon=True)
         self._stop = threading.Event()
         self._since, self._over_at = time.monotonic(), 0.0
@@ -79,6 +81,13 @@ class Followed:
         return not self.thread.is_alive() and self._outcome is None and not self._gone
 
     @property
+    def has_cleaned_up(self) -> bool:
+        """Whether its process has come to its end by itself, or goes on: nothing of it has to be deleted by others."""
+        if self._outcome is None:
+            return False
+        return self.has_left_its_kernel or (self._outcome.exit or {}).get("code") == 0
+
+    @property
     def has_left_its_kernel(self) -> bool:
         """Whether its process goes on for the kernel's sake."""
         return self._outcome is not None and self._outcome.kept is not None
@@ -101,7 +110,7 @@ class Followed:
 
     def take(self, batch: Sequence[Record], cursor: Cursor) -> None:
         """Keep what it says."""
-        self.log.append(batch, cursor)
+        self.log.append(self._written.without(batch), cursor)
         self._unread = 0
         if not self._began and any(record["record"] == "begun" for record in batch):
             self._began = True

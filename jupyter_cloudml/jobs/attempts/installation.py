@@ -25,6 +25,7 @@ MODULES = (
     "limits",
     "memory",
     "provenance",
+    "copy",
     "kernel",
     "execution",
     "ends",

@@ -41,13 +41,15 @@ class MachineExecutor:
         ended: Callable[[Order], None] = lambda order: None,
         keep_ready: bool = False,
         shared: FileRepository | None = None,
+        clean_up: Callable[[Order, Link], None] = lambda order, link: None,
     ) -> None:
         """`ended` is called once all records of an attempt are kept, before anybody hears of its end. `keep_ready`: machines have a runner wait
-        for the next run, until this is closed. `shared` is where other computers of the database find the records.
+        for the next run, until this is closed. `shared` is where other computers of the database find the records. `clean_up` deletes what a
+        runner that was killed has left.
         """
         self._link_of, self._compose = link_of, compose
         self._files = RunFiles(folder, shared)
-        self.ended = ended
+        self.ended, self._clean_up = ended, clean_up
         self._attempts = attempts or Attempts()
         self._ready = Readiness(self._attempts.keep_ready) if keep_ready else None
         self._followed: dict[str, Followed] = {}
@@ -157,11 +159,14 @@ class MachineExecutor:
         if followed is not None:
             if not followed.has_left_its_kernel:
                 followed.attempt.forget()
+            if not followed.has_cleaned_up:
+                self._clean_up(order, followed.attempt.link)
             return
         link = self._link_of(order.machine)
         attempt = self._attempts.find(link, order.name)
         if attempt is not None and not attempt.row["warm"]:
             attempt.forget()
+        self._clean_up(order, link)
 
     def drop(self, order: Order) -> None:
         """Follow an attempt no more, at once: another server has it."""

@@ -16,6 +16,11 @@ class RunFiles:
     def __init__(self, folder: Path, shared: FileRepository | None) -> None:
         self.folder, self._shared = folder, shared
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other computers read them."""
+        return self._shared is not None
+
     def log(self, run_id: str, attempt: int) -> RunLog:
         """Return the records of an attempt."""
         name = f"{attempt}.jsonl"

@@ -20,6 +20,7 @@ RESERVED = ("parameters", "preview", "schema", "selection")  # other things unde
 OVERLAPS = ("skip", "queue", "replace", "allow")
 _MOST_KEPT_S = 86400
 MISSED = ("one", "skip", "all")
+CODES = ("copy", "live")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class JobSpec:
     priority: int = 0
     secrets: Mapping[str, str] = field(default_factory=dict)
     keep_on_failure: str | None = None
+    code: str | None = None
     keep_runs: int = KEEP_RUNS
     keep_days: int | None = None
     sweep: Mapping[str, JSON] | list[JSON] | None = None
@@ -146,6 +148,12 @@ JOB = Record(
         "keep_on_failure": Member(
             Text(longest=16, example="30m", check=_kept_for),
             "leave the kernel of a failed run there for so long, to look at and to go on in",
+            None,
+            True,
+        ),
+        "code": Member(
+            Choice(CODES),
+            "the folder that it runs in: a copy of its project as it was when the run was made (so where that is a repository or was synced, if left out), or the folder itself",
             None,
             True,
         ),

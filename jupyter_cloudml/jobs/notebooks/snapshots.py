@@ -10,12 +10,14 @@ from pathlib import Path
 
 from ...clock import Clock, SystemClock
 from ...errors import JSON, NotFound, UsageError
+from ...link.link import Link
 from ...machines.model import LOCAL
 from ...paths import private_dir, unusable
 from ...store import Store
-from ...store.jobs.records import JobRecord
+from ...store.jobs.records import JobRecord, RunRecord
 from ...store.jobs.results import Snapshot
 from ...workspaces.base import Base
+from ...workspaces.copies import Copies
 from ...workspaces.git import Git
 from ...workspaces.workspace import FILE, place_of, state_of
 from ..definition.model import JobSpec
@@ -30,10 +32,18 @@ class Snapshots:
     """Takes and reads snapshots. Notebooks are below `home/jobs/notebooks`."""
 
     def __init__(
-        self, store: Store, home: Path, send_code: SendCode, clock: Clock | None = None
+        self,
+        store: Store,
+        home: Path,
+        send_code: SendCode,
+        clock: Clock | None = None,
+        link_of: Callable[[str], Link] | None = None,
     ) -> None:
+        """`link_of`: by it a machine gets the code of a run at once where other computers may start the run: only this one has it."""
         self._store, self._home, self._send_code = store, home, send_code
+        self._link_of = link_of
         self._clock = clock or SystemClock()
+        self._copies = Copies(home)
 
     def take(
         self,
@@ -54,7 +64,7 @@ class Snapshots:
         for each in sets or ({},):
             check(declared, {**spec.parameters, **params, **each}, path.name)
         without_outputs(notebook, path.name)
-        code = self._code(path.parent, spec.machine)
+        code = self._code(path.parent, spec)
         ref = self._keep(data)
         told = {"notebook": ref, "code": code}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -109,8 +119,16 @@ class Snapshots:
             self._store.files.keep_notebook(ref, data, self._clock.now_ms())
         return ref
 
-    def _code(self, folder: Path, machine: str) -> Mapping[str, JSON]:
-        """Send the code that a notebook is part of, and say which it is; {} where it is part of none."""
+    def _code(self, folder: Path, spec: JobSpec) -> Mapping[str, JSON]:
+        """Take the code that a notebook is part of, or send it where the run works in the folder itself, and say which it is; {} where it is
+        part of none.
+        """
+        machine = spec.machine
+        if spec.code == "copy" or (spec.code is None and self._copies.root(folder) is not None):
+            taken = self._copies.take(folder, machine)
+            if self._store.files is not None and machine != LOCAL and self._link_of is not None:
+                self._copies.lend(taken, self._link_of(machine))
+            return taken
         if machine == LOCAL:
             base = Base.of(folder)
             if base.commit is None:
@@ -122,12 +140,21 @@ class Snapshots:
                 "base_commit": base.commit,
                 "tree": None,
                 "dirty": None if status is None else bool(status),
+                "copy": False,
             }
         self.bring_code(folder, machine)
         place = place_of(self._home, str(folder), machine)
         if place is None:
             return {}
-        return place.code if self._store.files is None else {**place.code, "folder": place.folder}
+        told: dict[str, JSON] = {**place.code, "copy": False}
+        return told if self._store.files is None else {**told, "folder": place.folder}
+
+    def bring_code_again(self, run: RunRecord, machine: str) -> None:
+        """Have another machine have the code of a run that works in the folder itself; a copy of its code comes when it starts."""
+        if run.snapshot_id is not None and self.of(run.snapshot_id)[0].code.get("copy"):
+            return
+        spec = self._store.jobs.revision(run.job_id, run.job_rev)
+        self.bring_code(Path(str(spec["notebook"])).parent, machine)
 
     def bring_code(self, folder: Path, machine: str) -> None:
         """Have a machine have the code of a folder, where it is code. Raises what a sync raises."""

@@ -91,4 +91,6 @@ async def go_on(spec: JSON, before: Run, records: Records) -> Run | None:
         stop = Stop("failed", "kernel_start", f"the kernel that was kept does not answer: {exc}")
         records.say("ended", **ended(stop, None, kernel.peak()), at_ms=now_ms())
         return None
-    return Run(spec, records, kernel, (client, info), resumed_at=int(spec["resume"]["at"]))
+    run = Run(spec, records, kernel, (client, info), resumed_at=int(spec["resume"]["at"]))
+    run.copy = before.copy
+    return run

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 
+from .copy import remove_all
 from .keeping import runs
 from .kernel import PR_SET_CHILD_SUBREAPER, end_all, prctl
 from .records import Records
@@ -57,3 +58,4 @@ def main(argv: list[str]) -> int:
         records.later = None
         records.flush()
         end_all()
+        remove_all()

@@ -7,6 +7,7 @@ import signal
 import traceback
 from typing import TYPE_CHECKING
 
+from .copy import Copy
 from .ends import Stop, ended, failed, not_moved_in
 from .kernel import KernelProcess
 from .limits import Limits
@@ -46,6 +47,7 @@ class Run:
         self.client = ready[0] if ready else None
         self.cell: int | None = None  # the one that runs, or failed
         self.resumed_at = resumed_at
+        self.copy: Copy | None = spec.get("made")
         self.keeps = False  # its kernel is to be kept
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -192,6 +194,14 @@ class Run:
         except Exception:  # noqa: BLE001 - in the log, and the run has ended as it has
             traceback.print_exc()
 
+    def _say_written(self, state: str) -> None:
+        """Say what it has written into its copy of the code, which is deleted with its kernel."""
+        try:
+            if self.copy is not None:
+                self.copy.tell(self.records, state == "cancelled")
+        except Exception:  # noqa: BLE001 - as above
+            traceback.print_exc()
+
     async def whole(self) -> None:
         """Run it and say how it ended; then `keeps` says whether its kernel is wanted still."""
         try:
@@ -202,6 +212,7 @@ class Run:
         for timer in self._timers:
             timer.cancel()
         self._say_had()
+        self._say_written(str(end["state"]))
         self.records.say("ended", **end, at_ms=now_ms())
         self.records.flush()
         if self.client is not None:

@@ -8,14 +8,15 @@ import os
 import signal
 from typing import Any
 
+from .copy import remove_all
 from .keeping import runs
 from .kernel import KernelProcess, end_all
 from .records import Records
 from .run import Run
 from .spec import HOME, JSON, read_spec, suits
-from .starting import begun, try_to_start
+from .starting import begun, placed, try_to_start
 
-NO_KERNEL = 3  # exit code: nothing was run
+ENDED, NO_KERNEL = 0, 3  # exit codes: all was said; nothing was run
 
 
 def wait_without(records: Records) -> Run | None:
@@ -61,6 +62,9 @@ async def wait_with(waiting: JSON, records: Records) -> Run | None:
         return None
     begun(spec, records)
     if kernel.code is None and suits(kernel.spec, spec):
+        if not placed(spec, records):
+            client.stop_channels()
+            leave(kernel, ENDED)
         return Run(spec, records, kernel, (client, info))
     kernel.kill()
     client.stop_channels()
@@ -69,11 +73,12 @@ async def wait_with(waiting: JSON, records: Records) -> Run | None:
     return None if started is None else Run(spec, records, started)
 
 
-def leave(kernel: KernelProcess) -> None:
-    """End at once, with the kernel that waits: a thread still reads."""
+def leave(kernel: KernelProcess, code: int = NO_KERNEL) -> None:
+    """End at once, with the kernel that waits: a thread may still read."""
     kernel.remove()
     end_all()
-    os._exit(NO_KERNEL)
+    remove_all()
+    os._exit(code)
 
 
 async def warm(waiting: JSON | None, records: Records) -> int:

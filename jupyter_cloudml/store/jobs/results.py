@@ -98,6 +98,23 @@ class ResultRepository:
 
         self._database.write(work)
 
+    def add_artifacts(self, run_id: str, artifacts: Sequence[Artifact], fence: int) -> None:
+        """Write artifacts of one kind of an attempt, over those that were there. Raises Conflict (code "stale") when the run has another owner."""
+        table = tables.artifact
+
+        def work(connection: Connection) -> None:
+            hold(connection, run_id, fence)
+            for first in artifacts[:1]:
+                like = and_(
+                    table.c.run_id == run_id,
+                    table.c.attempt == first.attempt,
+                    table.c.kind == first.kind,
+                )
+                connection.execute(delete(table).where(like))
+                connection.execute(insert(table), [asdict(each) for each in artifacts])
+
+        self._database.write(work)
+
     def artifacts(self, run_id: str) -> list[Artifact]:
         """Return the artifacts of a run."""
         table = tables.artifact

@@ -8,7 +8,6 @@ get      send files
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
@@ -21,7 +20,7 @@ from typing import IO, Any
 from ...onhost.folder import Failed, InTheWay
 from .apply import apply
 from .state import State
-from .tree import PIECE, Tree, good_path, mode_of
+from .tree import PIECE, Tree, failure, good_path, mode_of
 
 JSON = dict[str, Any]
 LENGTH = struct.Struct(">I")  # of a piece
@@ -95,15 +94,6 @@ def framed(tree: Tree, path: str) -> Iterator[bytes]:
         except OSError as exc:
             raise RuntimeError(f"{path!r:.200}: {exc.strerror}") from exc
         yield LENGTH.pack(0)
-
-
-def failure(exc: OSError) -> JSON:
-    """What the other end is told."""
-    full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-    return {
-        "failed": "no_space" if full else "os_error",
-        "message": ": ".join(str(each) for each in (exc.filename, exc.strerror) if each),
-    }
 
 
 def main() -> int:

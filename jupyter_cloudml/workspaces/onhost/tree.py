@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -78,3 +79,12 @@ def good_path(path: Any) -> bool:
     return all(
         part not in ("", ".", "..", SCRATCH) and part.lower() != ".git" for part in path.split("/")
     )
+
+
+def failure(exc: OSError) -> dict[str, Any]:
+    """What the other end is told."""
+    full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    return {
+        "failed": "no_space" if full else "os_error",
+        "message": ": ".join(str(each) for each in (exc.filename, exc.strerror) if each),
+    }

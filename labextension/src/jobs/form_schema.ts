@@ -114,6 +114,7 @@ function titleOf(name: string, trans: TranslationBundle): string {
     project: trans.__('Project'),
     overlap: trans.__('While another run goes on'),
     max_running: trans.__('Runs at once'),
+    code: trans.__('Code'),
     missed: trans.__('Missed times'),
     catchup_cap: trans.__('Missed times at most'),
     timeout_s: trans.__('Time for a run (s)'),

@@ -83,6 +83,7 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (rf"/runs/{_ONE}/sources", runs.SourcesHandler),
     (rf"/runs/{_ONE}/notebook", runs.NotebookHandler),
     (rf"/runs/{_ONE}/html", runs.PageHandler),
+    (rf"/runs/{_ONE}/file", runs.FileHandler),
     (rf"/runs/{_ONE}/log", runs.LogHandler),
     (r"/status", status.StatusHandler),
     (r"/openapi.json", status.OpenAPIHandler),

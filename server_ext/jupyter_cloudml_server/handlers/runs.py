@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar
@@ -16,6 +17,7 @@ from jupyter_cloudml_server.handlers.jobs import JobHandlerBase
 from jupyter_cloudml_server.openapi import check
 
 PIECE = 1 << 20
+_ODD = re.compile(r"[^A-Za-z0-9._-]")  # in a name that is offered for saving
 RECORDS, MOST_RECORDS = 200, 2000
 
 
@@ -159,6 +161,22 @@ class PageHandler(PieceHandler):
         path = await self.core.jobs.page(self.object_id(run_id))
         with path.open("rb") as file:
             await self.send("text/html; charset=UTF-8", f"{run_id}.html", lambda: file.read(PIECE))
+
+
+class FileHandler(PieceHandler):
+    """``runs/{id}/file``"""
+
+    @web.authenticated
+    @authorized
+    async def get(self, run_id: str) -> None:
+        """Return a file that a run has written into its copy of the code."""
+        name = self.get_query_argument("path", strip=False)
+        check("FileOfRun", name, "path")
+        attempt = self.number("attempt", 0, 0, 10_000)
+        path = await self.core.jobs.file(self.object_id(run_id), name, attempt or None)
+        with path.open("rb") as file:
+            called = _ODD.sub("_", path.name)
+            await self.send("application/octet-stream", called, lambda: file.read(PIECE))
 
 
 class LogHandler(PieceHandler):
