@@ -12,16 +12,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jupyter_cloudml.config import Config
+from jupyter_cloudml.jobs.definition.triggers import Trigger
+from jupyter_cloudml.jobs.notices.notifier import Notifier
+from jupyter_cloudml.jobs.results import Results
 from jupyter_cloudml.jobs.scheduling import crash
 from jupyter_cloudml.jobs.scheduling.engine import Engine
 from jupyter_cloudml.jobs.scheduling.executor import Exit, NotStarted, Observation, Order, Phase
 from jupyter_cloudml.jobs.scheduling.settings import Settings
+from jupyter_cloudml.jobs.watching.watcher import Watcher
 from jupyter_cloudml.store import Store
+from jupyter_cloudml.store.jobs.watches import Sight
 
 LEASE_S = 2.5
 SETTINGS = Settings(
@@ -138,6 +144,30 @@ class SteeredClock:
         return time.monotonic()
 
 
+class FileLook:
+    """What triggers look at: a file of the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "commit"
+
+    def __call__(
+        self, trigger_id: str, trigger: Trigger, mark: str | None, cancelled: threading.Event
+    ) -> Sight:
+        found = self._file.read_text()
+        return Sight(found, mark is not None and mark != found, {"kind": "git", "commit": found})
+
+
+def writer(file: Path) -> Callable[[str, str, str], str | None]:
+    """What tells people: it adds a line to a file."""
+
+    def deliver(address: str, title: str, text: str) -> str | None:
+        with file.open("a") as told:
+            told.write(f"{title}\n")
+        return None
+
+    return deliver
+
+
 def serve(home: str, url: str | None, folder: str, duration_s: float, crash_at: str) -> None:
     """Work until killed."""
     if crash_at:
@@ -146,7 +176,13 @@ def serve(home: str, url: str | None, folder: str, duration_s: float, crash_at: 
     store = Store.open(Config(Path(home), url), clock)
     processes = Processes(Path(folder), duration_s)
     engine = Engine(store, processes, settings=SETTINGS, clock=clock)
+    looks = {"git": FileLook(Path(folder))}
+    watcher = Watcher(store, Path(home), clock=clock, looks=looks, server=engine.id)
+    told = Path(folder) / "told"
+    notifier = Notifier(store, Results(store, Path(home)), clock=clock, deliver=writer(told))
     engine.start()
+    watcher.start()
+    notifier.start()
     while os.getppid() != 1:  # whoever started it may be killed, too
         time.sleep(0.2)
 

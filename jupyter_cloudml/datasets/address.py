@@ -84,6 +84,7 @@ class Object:
     etag: str
     is_text: bool = True
     version: str = ""
+    modified: str = ""  # when it was written, as the service says it
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def head(endpoint: Endpoint, address: Address, key: str) -> Object | None:
     if not is_size(length):
         raise ProtocolError(f"{endpoint.url} does not tell the size of {key[:200]!r}")
     version = answer.headers.get("x-amz-version-id", "")
-    return Object(key, int(length), etag.strip('"'), version=version)
+    modified = answer.headers.get("last-modified", "")
+    return Object(key, int(length), etag.strip('"'), version=version, modified=modified)
 
 
 def found(
@@ -184,4 +185,5 @@ def _object(each: ElementTree.Element, space: str, encoded: bool) -> Object:
     if not is_size(size):
         raise ProtocolError(f"the S3 service told the size of {name[:200]!r} as {size[:40]!r}")
     etag, version = each.findtext(space + "ETag") or "", each.findtext(space + "VersionId") or ""
-    return Object(name, int(size), etag.strip('"'), is_text, version)
+    modified = each.findtext(space + "LastModified") or ""
+    return Object(name, int(size), etag.strip('"'), is_text, version, modified)

@@ -62,7 +62,9 @@ class Scheduler:
         self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
         self._keeping = Keeping(Keeper(store, home))
         self._notifier = Notifier(store, results)
-        self._watcher = Watcher(store, home, on_event=on_event, wake=self.engine.wake)
+        self._watcher = Watcher(
+            store, home, on_event=on_event, wake=self.engine.wake, server=self.engine.id
+        )
 
     def start(self) -> None:
         """Begin to work, in threads. Raises StoreError."""

@@ -151,6 +151,7 @@ watch = Table(
     Column("mark", Text),  # what was there at the last look; NULL: there was none yet
     Column("failures", Integer, nullable=False),  # in a row
     Column("error_json", Text),
+    Column("taken_by", Text),  # the server that is looking
     Index(None, "next_look_ms"),
 )
 

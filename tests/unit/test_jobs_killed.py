@@ -135,6 +135,48 @@ def test_killed_at_each_point_the_next_server_runs_it_once(
         assert len(keys) == len(set(keys))
 
 
+def test_killed_while_it_looks_or_tells_the_next_server_goes_on_at_once(
+    maker: Maker, tmp_path: Path
+) -> None:
+    with installation(maker, tmp_path, None, 0.1) as here:
+        commit, told = here.attempts / "commit", here.attempts / "told"
+        commit.write_text("a1")
+        git = {"git": "https://example.org/digits.git", "every": "1h"}
+        to = {"to": "json://127.0.0.1/hook", "on": ["success"]}
+        here.jobs.apply({"name": "news", "notebook": "a", "triggers": [git], "notify": [to]})
+        job = here.store.jobs.get("news")
+
+        def killed(point: str) -> None:
+            doomed = here.server(point)
+            here.until(lambda: gone(doomed), f"nothing was killed at {point}")
+
+        def mark() -> str | None:
+            return here.store.watches.of(job.id)[0].mark
+
+        killed("looking")
+        killed("looked")  # it has taken over what the one before was at
+        assert mark() is None
+        first = here.server()
+        here.until(lambda: mark() == "a1", "nobody looks")
+        os.kill(first, signal.SIGKILL)
+        commit.write_text("b2")
+        here.clock.set(off_ms=HOUR_MS)
+        killed("looking")
+        killed("looked")
+        killed("telling")
+        assert [run.fire_key for run in here.runs()] == ["b2"] and here.all_over()
+        here.clock.set(off_ms=2 * HOUR_MS - 1000)  # who tells has so long, and may be at it
+        killed("told")
+        here.clock.set(off_ms=2 * HOUR_MS + 300_000)
+        here.server()
+        (run,) = here.runs()
+        here.until(lambda: here.store.notices.of(run.id)[0].state == "sent", "nobody is told")
+        assert told.read_text() == "news: succeeded\n" * 2, "it may be told twice, never not"
+        here.until(lambda: here.all_over(), "a run was forgotten")
+        assert [run.fire_key for run in here.runs()] == ["b2"]
+        assert here.starts() == Counter([run.id])
+
+
 def test_three_servers_killed_at_random_run_everything_once(
     maker: Maker, tmp_path: Path, postgres_server: str
 ) -> None:

@@ -180,6 +180,7 @@ class Engine:
         if dead & owners:
             self._take_over(dead & owners)
             self._tell(self._store.claims.lose(dead & owners, self._clock.now_ms()))
+        self._store.watches.free(dead, self._clock.now_ms())
         for server_id in dead - owners:
             self._store.servers.forget(server_id)
 

@@ -1,4 +1,4 @@
-"""Manifests of S3 prefixes: name, ETag and size of each object in a file, a hash of them all, and what differs between two. Little memory, any size."""
+"""Manifests of S3 prefixes: what each object is, in a file, a hash of them all, and what differs between two. Little memory, any size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...datasets.address import Object
 MOST_KEYS, MOST_BYTES = 200, 32_000  # of changed objects that a notebook is told of
 _WHOLE = 1 << 256
 
-Entry = tuple[str, str, int]
-"""Name, ETag and size of an object."""
+Entry = tuple[str, str, int, str]
+"""Name, ETag and size of an object, and its version, else when it was written: one that is uploaded again is another one."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ def write(path: Path, objects: Iterable[Object]) -> Written:
     ordered, last = True, b""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         for each in objects:
-            line = json.dumps([each.name, each.etag, each.size]).encode()
+            upload = each.version or each.modified
+            line = json.dumps([each.name, each.etag, each.size, upload]).encode()
             file.write(line + b"\n")
             total = (total + int.from_bytes(hashlib.sha256(line).digest(), "big")) % _WHOLE
             name = each.name.encode(errors="replace")
@@ -47,8 +48,8 @@ def read(path: Path) -> Iterator[Entry]:
     """Yield what a manifest has. Raises OSError, ValueError for one that is none."""
     with path.open("rb") as file:
         for line in file:
-            name, etag, size = json.loads(line)
-            yield str(name), str(etag), int(size)
+            name, etag, size, upload = json.loads(line)
+            yield str(name), str(etag), int(size), str(upload)
 
 
 def changed(old: Iterator[Entry], new: Iterable[Entry]) -> Iterator[str]:

@@ -52,10 +52,11 @@ class Watcher:
         wake: Callable[[], None] = lambda: None,
         looks: Mapping[str, Look] | None = None,
         pool: Pool | None = None,
+        server: str | None = None,
     ) -> None:
-        """`wake` is called when runs were made."""
+        """`wake` is called when runs were made. `server` is the scheduler's id: what it looks at is another's as soon as it is known to be dead."""
         self._store, self._clock = store, clock or SystemClock()
-        self._on_event, self._wake = on_event, wake
+        self._on_event, self._wake, self._server = on_event, wake, server
         self._s3 = S3Look(home)
         self._looks: Mapping[str, Look] = looks or {"git": GitLook(home), "s3": self._s3}
         self._pool = pool or ThreadPoolExecutor(AT_ONCE, "jobs-look")
@@ -82,13 +83,16 @@ class Watcher:
             free += 1
         try:
             now = self._clock.now_ms()
-            taken = self._store.watches.take(now, now + TAKEN_MS, free) if free else []
+            taken = (
+                self._store.watches.take(now, now + TAKEN_MS, free, self._server) if free else []
+            )
         except Exception:
             self._room.release(free)
             raise
         if free > len(taken):
             self._room.release(free - len(taken))
-        crash.point("looking")
+        if taken:
+            crash.point("looking")
         for each in taken:
             self._pool.submit(self._attend, each)
 

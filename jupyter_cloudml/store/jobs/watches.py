@@ -1,13 +1,13 @@
 """Triggers that have to look at something themselves: when they look next, what was there the last time, and what went wrong.
 
 Whoever looks takes the row first, for as long as a look can take, and what comes of it counts only while the row is still taken so: of many
-servers one looks, and where it is killed another one looks later.
+servers one looks, and once that is known to be dead another one looks.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ class WatchRecord:
     mark: str | None = None
     failures: int = 0
     error: Mapping[str, JSON] | None = None
+    taken_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class WatchRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, at_ms: int, until_ms: int, limit: int) -> list[Taken]:
-        """Take the watches that are due, `limit` at most; others may have them from `until_ms` on."""
+    def take(self, at_ms: int, until_ms: int, limit: int, server: str | None = None) -> list[Taken]:
+        """Take the watches that are due, `limit` at most; others may have them from `until_ms` on, or once the server is known to be dead."""
         watch = tables.watch
         late = watch.c.next_look_ms > at_ms + watch.c.wait_ms + _SET_BACK_MS
         due = or_(watch.c.next_look_ms <= at_ms, late)
@@ -93,12 +94,30 @@ class WatchRepository:
 
         if not self._database.read(any_due):  # without waiting for whoever writes
             return []
-        return self._database.write(lambda connection: _take(connection, query, at_ms, until_ms))
+        return self._database.write(
+            lambda connection: _take(connection, query, at_ms, until_ms, server)
+        )
+
+    def free(self, dead: Collection[str], at_ms: int) -> None:
+        """Have others look at once where servers that are dead were looking."""
+        table = tables.watch
+        theirs = table.c.taken_by.in_(sorted(dead))
+
+        def any_taken(connection: Connection) -> bool:
+            return connection.execute(select(table.c.trigger_id).where(theirs)).first() is not None
+
+        if not dead:
+            return
+        if self._database.read(any_taken):
+            free = update(table).where(theirs).values(next_look_ms=at_ms, taken_by=None)
+            self._database.write(lambda connection: connection.execute(free))
 
     def take_of(self, job_id: str, at_ms: int, until_ms: int) -> list[Taken]:
         """Take all watches of a job, from whoever has them: somebody asks for a look now."""
         query = _joined().where(tables.job.c.id == job_id).order_by(tables.watch.c.trigger_id)
-        return self._database.write(lambda connection: _take(connection, query, at_ms, until_ms))
+        return self._database.write(
+            lambda connection: _take(connection, query, at_ms, until_ms, None)
+        )
 
     def of(self, job_id: str) -> list[WatchRecord]:
         """Return the watches of a job."""
@@ -189,15 +208,18 @@ def _joined() -> Select[Any]:
     )
 
 
-def _take(connection: Connection, query: Select[Any], at_ms: int, until_ms: int) -> list[Taken]:
+def _take(
+    connection: Connection, query: Select[Any], at_ms: int, until_ms: int, server: str | None
+) -> list[Taken]:
     table = tables.watch
     found = []
     rows = connection.execute(query.with_for_update(skip_locked=True, of=table)).all()
     for each in map(_taken, rows):
-        values = {**asdict(each.watch), "next_look_ms": until_ms, "wait_ms": until_ms - at_ms}
+        new = {"next_look_ms": until_ms, "wait_ms": until_ms - at_ms, "taken_by": server}
         mine = update(table).where(table.c.trigger_id == each.watch.trigger_id)
-        connection.execute(mine.values(next_look_ms=until_ms, wait_ms=until_ms - at_ms))
-        found.append(Taken(WatchRecord(**values), each.trigger, each.job))
+        connection.execute(mine.values(new))
+        watch = WatchRecord(**{**asdict(each.watch), **new})
+        found.append(Taken(watch, each.trigger, each.job))
     return found
 
 
@@ -216,7 +238,12 @@ def _put(connection: Connection, taken: Taken, at_ms: int, wait_ms: int, **value
     table = tables.watch
     mine = table.c.trigger_id == taken.watch.trigger_id
     as_taken = table.c.next_look_ms == taken.watch.next_look_ms
-    values |= {"looked_ms": at_ms, "next_look_ms": at_ms + wait_ms, "wait_ms": wait_ms}
+    values |= {
+        "looked_ms": at_ms,
+        "next_look_ms": at_ms + wait_ms,
+        "wait_ms": wait_ms,
+        "taken_by": None,
+    }
     done = connection.execute(update(table).where(mine, as_taken).values(values))
     return done.rowcount == 1
 
@@ -231,7 +258,9 @@ def _give_back(connection: Connection, taken: Taken, at_ms: int) -> None:
     table = tables.watch
     mine = table.c.trigger_id == taken.watch.trigger_id
     as_taken = table.c.next_look_ms == taken.watch.next_look_ms
-    connection.execute(update(table).where(mine, as_taken).values(next_look_ms=at_ms))
+    connection.execute(
+        update(table).where(mine, as_taken).values(next_look_ms=at_ms, taken_by=None)
+    )
 
 
 def _tell(

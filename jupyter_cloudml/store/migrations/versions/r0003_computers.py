@@ -1,4 +1,4 @@
-"""One database for several computers: whose a job, a run and a server are, and what runs have left, for all to read."""
+"""One database for several computers: whose a job, a run, a look and a server are, and what runs have left, for all to read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def upgrade() -> None:
     for table in ("job", "run", "server"):
         op.add_column(table, sa.Column("computer", sa.Text))
     op.add_column("job", sa.Column("snapshot_id", sa.Text))
+    op.add_column("watch", sa.Column("taken_by", sa.Text))
     op.create_table(
         "run_file",
         sa.Column("run_id", sa.Text, nullable=False),
