@@ -18,6 +18,8 @@ PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # With AGAIN=yes, tests that failed run once more by themselves, with nothing left of the first time.
 RETRY = pytest --last-failed --last-failed-no-failures none
 export PYTHON VENV
+# Tests start some thousand Pythons: where nothing compiled may be kept, each compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(BIN):$(PATH):/usr/sbin:/sbin
 
 ASSETS := jupyter_cloudml/labextension/package.json

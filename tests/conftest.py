@@ -15,6 +15,10 @@ pytest_plugins = ["cloudbox.fixture", "buckets", "postgres"]
 # Undecorated core handlers then refuse to start, and undecorated ones of ours warn: an error here.
 os.environ["JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"] = "0"
 
+# A server that must compile all that it imports takes twice the time to start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 TESTS = Path(__file__).parent
 RERUN_TEXT = 4000  # characters of each
 ORDER = ["unit", "integration", "faults", "browser"]
