@@ -65,9 +65,10 @@ class Keeper:
     def look(self) -> Cleaned:
         """Return which runs are surplus, and change nothing."""
         found = Cleaned()
-        for job, ids in self._surplus(lambda: False):
-            found.runs[job.name] = found.runs.get(job.name, 0) + len(ids)
-            found.bytes += sum(_bytes(self._folder(run_id)) for run_id in ids)
+        for job in self._jobs_with_runs(lambda: False):
+            for ids in self._of(job, lambda: False):
+                found.runs[job.name] = found.runs.get(job.name, 0) + len(ids)
+                found.bytes += sum(_bytes(self._folder(run_id)) for run_id in ids)
         return found
 
     def clean(
@@ -80,9 +81,13 @@ class Keeper:
             return None
         try:
             done = Cleaned()
-            for job, ids in self._surplus(stop):
-                self._let_go(job.name, ids, done)
-                time.sleep(pause_s)
+            for job in self._jobs_with_runs(stop):
+                before = done.runs.get(job.name, 0)
+                for ids in self._of(job, stop):
+                    self._let_go(job.name, ids, done)
+                    time.sleep(pause_s)
+                if done.runs.get(job.name, 0) > before:
+                    self._store.keeping.tell(job.id, self._clock.now_ms())
             while not stop() and (count := self._store.keeping.delete_snapshots(self._unused())):
                 done.snapshots += count
                 time.sleep(pause_s)
@@ -99,11 +104,10 @@ class Keeper:
 
     # -- runs -------------------------------------------------------------------------------------
 
-    def _surplus(self, stop: Callable[[], bool]) -> Iterator[tuple[Kept, list[str]]]:
+    def _jobs_with_runs(self, stop: Callable[[], bool]) -> Iterator[Kept]:
         page = self._store.keeping.jobs()
         while page and not stop():
-            for job in page:
-                yield from ((job, ids) for ids in self._of(job, stop))
+            yield from page
             page = self._store.keeping.jobs(after=page[-1].id)
 
     def _of(self, job: Kept, stop: Callable[[], bool]) -> Iterator[list[str]]:

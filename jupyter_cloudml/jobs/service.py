@@ -18,7 +18,7 @@ from jupyter_cloudml.jobs.definition.sweeps import Sweep
 from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.jobs.applying import Applied, Author
-from jupyter_cloudml.store.jobs.making import computer_of
+from jupyter_cloudml.store.jobs.making import computer_of, machine_of
 from jupyter_cloudml.store.jobs.records import JobRecord, NewRun, RunRecord, TriggerRecord, by_hand
 from jupyter_cloudml.store.jobs.results import Snapshot
 from jupyter_cloudml.store.jobs.sweeps import sets_of
@@ -131,9 +131,8 @@ class Jobs:
         taken = self._take(spec, given, content, sets) if self._take else None
         snapshot_id = taken.id if taken else None
         key = token or secrets.token_hex(8)
-        computer = computer_of(job.spec, job.computer)
         return self._submit(
-            job, job.rev, given, key, None, snapshot_id, sweep=sets, computer=computer
+            job, job.rev, given, key, None, snapshot_id, sweep=sets, where=_where(job)
         )
 
     def look(self, name: str) -> list[RunRecord]:
@@ -171,7 +170,7 @@ class Jobs:
             made,
             old.cause,
             [each.params for each in self._store.runs.of_sweep(old.id)],
-            computer_of({**spec, **changes}, here or None),
+            (machine_of({**spec, **changes}), computer_of({**spec, **changes}, here or None)),
         )
 
     def backfill(
@@ -200,6 +199,7 @@ class Jobs:
                 pool=job.pool,
                 priority=(priority if isinstance(priority, int) else 0) + BACKFILL_LATER,
                 computer=computer_of(job.spec, job.computer),
+                machine=machine_of(job.spec),
             )
             for due_ms in due
         ]
@@ -238,7 +238,7 @@ class Jobs:
         changes: Mapping[str, JSON] = {},
         cause: Mapping[str, JSON] = {},
         sweep: Sequence[Mapping[str, JSON]] = (),
-        computer: str | None = None,
+        where: tuple[str, str | None] = ("", None),
     ) -> RunRecord:
         now = self._clock.now_ms()
         priority = job.spec.get("priority")
@@ -257,7 +257,8 @@ class Jobs:
             changes=changes,
             cause=cause,
             sweep=sweep,
-            computer=computer,
+            machine=where[0] or None,
+            computer=where[1],
         )
         (run, *_), told = self._store.runs.submit([new], now)
         self._tell(told)
@@ -282,3 +283,8 @@ class Jobs:
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._on_event(event)
+
+
+def _where(job: JobRecord) -> tuple[str, str | None]:
+    """Return the machine that the runs of a job are for, and the only computer that can run them, if there is such a one."""
+    return machine_of(job.spec), computer_of(job.spec, job.computer)

@@ -203,6 +203,7 @@ run = Table(
     Column("ended_ms", BigInteger),  # set: the state is final
     Column("result_json", Text),  # values that the notebook has told
     Column("computer", Text),  # the only one that can run it: "local" means that one
+    Column("machine", Text),  # where it is to run, for claims to pass by machines that are full
     UniqueConstraint("trigger_id", "fire_key"),
     Index(None, "job_id", "id"),
     Index(None, "parent_run_id"),

@@ -130,7 +130,10 @@ def test_the_newest_stay_with_all_that_they_have(world: World) -> None:
     done = world.clean()
     assert (done.runs, done.bytes, done.notebooks) == ({"nightly": 48}, 4800, 0)
     assert world.ids() == world.folders() == sorted(runs[-2:])
+    told = [each for each in world.store.events.since(0) if each.noun == "job"]
+    assert [(each.name, each.state) for each in told][-1] == (told[0].name, "pruned")
     assert world.clean().runs == {}
+    assert world.store.events.last_seq() == told[-1].seq, "nothing is gone, nothing is told"
 
 
 def test_the_last_success_and_what_goes_on_stay_however_old(world: World) -> None:

@@ -168,6 +168,11 @@ class TestDefinitions:
             change(3, 2)
         assert change(3, 0).rev == 1
 
+    def test_the_same_is_no_conflict_when_it_is_said_again(self, store: Store) -> None:
+        first = store.jobs.apply(wanted(), 1, rev=0)
+        again = store.jobs.apply(wanted(), 2, rev=0)  # the answer was lost
+        assert again.record == first.record and again.event is None
+
     def test_of_many_who_make_a_new_job_at_once_one_does(self, store: Store) -> None:
         def make(n: int) -> str:
             try:
@@ -322,6 +327,17 @@ class TestFiring:
         moved(store, claim.run, "cancelled")
         assert len(claimed(store)) == 1
 
+    def test_triggers_of_the_same_times_are_reckoned_once(self, store: Store) -> None:
+        for number in range(20):
+            made(store, f"job-{number}", triggers=[each_minute(5 * MINUTE)])
+        asked: list[str] = []
+
+        def next_due(trigger: TriggerRecord) -> int:
+            asked.append(trigger.id)
+            return MINUTE
+
+        assert store.firing.recompute(0, next_due) == 20 and len(asked) == 1
+
     def test_a_due_time_that_had_its_run_replaces_nothing(self, store: Store) -> None:
         job = made(store, overlap="replace", triggers=[each_minute()])
         store.firing.fire(MINUTE, every_minute)
@@ -437,6 +453,31 @@ class TestClaims:
         assert len(claimed(store)) == 1
         submitted(store, made(store, "other"))
         assert [claim.job_name for claim in claimed(store)] == ["other"]
+
+    def test_what_waits_for_a_full_pool_or_machine_is_not_even_looked_at(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.pools.set_cap("gpu", 1)
+        store.pools.set_cap("machine:full", 1)
+        for number in range(10):
+            made(store, f"full-{number}", spec={"machine": "full"}, overlap="allow")
+            made(store, f"pooled-{number}", pool="gpu", overlap="allow")
+        jobs = store.jobs.page()
+        for number in range(400):
+            job = jobs[number % len(jobs)]
+            submitted(store, job, f"{number}", machine=job.spec.get("machine", "free"))
+        assert len(claimed(store)) == 2
+        submitted(store, made(store, "other"), machine="free")
+        looked: list[str] = []
+        candidate = room._candidate
+
+        def looking(row: Any) -> Any:
+            looked.append(row.id)
+            return candidate(row)
+
+        monkeypatch.setattr(room, "_candidate", looking)
+        assert [claim.job_name for claim in claimed(store)] == ["other"]
+        assert len(looked) == 1
 
     def test_a_queue_that_has_no_room_hides_nothing_for_ever(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

@@ -79,8 +79,8 @@ def apply(
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     names = {each.name for each in wanted}
     if rev is not None:
-        for name in sorted(names):
-            _refuse_changed(connection, name, rev)
+        for each in sorted(wanted, key=lambda each: each.name):
+            _refuse_changed(connection, each, rev)
     gone = [] if prune is None else _besides(connection, prune, names)
     told = [event for record in gone for event in delete_job(connection, record, at_ms)]
     done = {
@@ -118,11 +118,15 @@ def delete_job(connection: Connection, record: JobRecord, at_ms: int) -> list[Ev
     return [*told, events.append(connection, event_of(record, "deleted", at_ms))]
 
 
-def _refuse_changed(connection: Connection, name: str, rev: int) -> None:
-    """Hold the job of a name as somebody has seen it: at revision `rev`, 0 where there was none. Raises Conflict (`changed`)."""
+def _refuse_changed(connection: Connection, wanted: Definition, rev: int) -> None:
+    """Hold a job as somebody has seen it: at revision `rev`, 0 where there was none. Raises Conflict (`changed`).
+
+    One that is as they want it already is no conflict: they say it again, since the answer was lost.
+    """
+    name = wanted.name
     found = find(connection, name, lock=True)
     there = 0 if found is None else found.rev
-    if there == rev:
+    if there == rev or (found is not None and _same(found.spec, wanted.spec)):
         return
     if found is None:
         message, hint = f"there is no job {name} any more", "make it anew, or leave it deleted"

@@ -73,12 +73,14 @@ class FiringRepository:
         table = tables.trigger
         query = select(table).where(table.c.enabled.is_(True), table.c.next_due_ms > at_ms)
         rows = self._database.read(lambda connection: connection.execute(query).all())
+        known: dict[str, int | None] = {}  # of thousands many are due at the same times
+        for row in rows:
+            if row.config_json not in known:
+                known[row.config_json] = next_due(TriggerRecord.of(row))
         sooner = [
-            (seen.id, seen.next_due_ms, due)
-            for seen in map(TriggerRecord.of, rows)
-            if (due := next_due(seen)) is not None
-            and seen.next_due_ms is not None
-            and due < seen.next_due_ms
+            (row.id, row.next_due_ms, due)
+            for row in rows
+            if (due := known[row.config_json]) is not None and due < row.next_due_ms
         ]
 
         def work(connection: Connection) -> int:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, func, or_, select
 
 from jupyter_cloudml.errors import JSON
-from jupyter_cloudml.store import tables
+from jupyter_cloudml.events import Event
+from jupyter_cloudml.store import events, tables
 from jupyter_cloudml.store.engine import Database
 from jupyter_cloudml.store.jobs.notices import WAITING
+from jupyter_cloudml.store.jobs.records import JobRecord, event_of
 
 YOUNG_MS = 2 * 3_600_000
 """So old are runs at least that are let go of: a clock that is set back by an hour must find the times that have had their run."""
@@ -102,6 +104,20 @@ class KeepingRepository:
             found = connection.execute(query.with_for_update(skip_locked=True)).scalars().all()
             connection.execute(delete(run).where(run.c.id.in_(found)))
             return len(found)
+
+        return self._database.write(work)
+
+    def tell(self, job_id: str, at_ms: int) -> Event | None:
+        """Write the event that tells of a job that some of its runs are gone; None where the job is gone as well."""
+        query = select(tables.job).where(
+            tables.job.c.id == job_id, tables.job.c.deleted_ms.is_(None)
+        )
+
+        def work(connection: Connection) -> Event | None:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                return None
+            return events.append(connection, event_of(JobRecord.of(row), "pruned", at_ms))
 
         return self._database.write(work)
 

@@ -144,6 +144,7 @@ def new_run(trigger: TriggerRecord, job: JobRecord, fire: Fire, busy: set[str]) 
         cause=fire.cause,
         sweep=sets_of(job.spec.get("sweep")),
         computer=computer_of(job.spec, job.computer),
+        machine=machine_of(job.spec),
     )
 
 
@@ -187,6 +188,7 @@ def _record(new: NewRun, at_ms: int) -> RunRecord:
         cause=new.cause,
         sweep_count=len(new.sweep) if sweeps else None,
         computer=new.computer,
+        machine=new.machine,
     )
 
 

@@ -135,6 +135,7 @@ class NewRun:
         Mapping[str, JSON]
     ] = ()  # it is run once with each of these, by runs of its own
     computer: str | None = None  # the only one that can run it
+    machine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class RunRecord:
     sweep_index: int | None = None  # its place in the sweep `parent_run_id`
     result: Mapping[str, JSON] = field(default_factory=dict)  # values that its notebook has told
     computer: str | None = None  # the only one that can run it
+    machine: str | None = None
 
     def spec(self, spec: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """Return what is run of a definition."""

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, true, 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.jobs.making import machine_of
+from jupyter_cloudml.store.jobs.pools import OF_MACHINE
 from jupyter_cloudml.store.jobs.records import QUEUED, RunRecord
 from jupyter_cloudml.store.jobs.sweeps import AT_ONCE
 
@@ -55,8 +56,7 @@ def candidates(
         if number == _PAGES // 2 and place.key is not None and key is not None:
             key = max(key, place.key)
         page = query if number == 0 or key is None else query.where(order > tuple_(*key))
-        if room.full_jobs:
-            page = page.where(run.c.job_id.not_in(sorted(room.full_jobs)))
+        page = page.where(*room.may_have_room())
         rows = connection.execute(page).all()
         for row in rows:
             found, name, overlap, spec = _candidate(row)
@@ -100,24 +100,35 @@ class _Room:
         self._pools: Counter[str] = Counter()
         for row in connection.execute(query):
             self._jobs[row.job_id] += 1
-            self._pools[f"machine:{row.machine}"] += 1
+            self._pools[f"{OF_MACHINE}{row.machine}"] += 1
             if row.pool is not None:
                 self._pools[row.pool] += 1
         pools = connection.execute(select(tables.pool.c.name, tables.pool.c.cap))
         self._caps: dict[str, int] = {row.name: row.cap for row in pools}
-        self.full_jobs: set[str] = set()
+        self._full_jobs: set[str] = set()
+
+    def may_have_room(self) -> list[ColumnElement[bool]]:
+        """Return what leaves out the runs of jobs, pools and machines that are known to be full."""
+        run = tables.run
+        full = {name for name, cap in self._caps.items() if self._pools[name] >= cap}
+        machines = {name.removeprefix(OF_MACHINE) for name in full if name.startswith(OF_MACHINE)}
+        found = [
+            or_(column.is_(None), column.not_in(sorted(names)))
+            for column, names in ((run.c.pool, full), (run.c.machine, machines))
+            if names
+        ]
+        return [*found, run.c.job_id.not_in(sorted(self._full_jobs))] if self._full_jobs else found
 
     def take(self, run: RunRecord, overlap: str, spec: Mapping[str, JSON]) -> bool:
         """Take a place for a run where there is one."""
         most = spec.get("max_running") if overlap == "allow" else 1
         if run.sweep_index is not None:
             most = spec.get("max_running") or AT_ONCE
-        pools = [f"machine:{machine_of(spec)}", *([run.pool] if run.pool is not None else [])]
+        pools = [f"{OF_MACHINE}{machine_of(spec)}", *([run.pool] if run.pool is not None else [])]
         if isinstance(most, int) and self._jobs[run.job_id] >= most:
-            self.full_jobs.add(run.job_id)
+            self._full_jobs.add(run.job_id)
             return False
         if any(name in self._caps and self._pools[name] >= self._caps[name] for name in pools):
-            self.full_jobs.add(run.job_id)
             return False
         self._jobs[run.job_id] += 1
         self._pools.update(pools)

@@ -16,6 +16,7 @@ def upgrade() -> None:
     for table in ("job", "run", "server"):
         op.add_column(table, sa.Column("computer", sa.Text))
     op.add_column("job", sa.Column("snapshot_id", sa.Text))
+    op.add_column("run", sa.Column("machine", sa.Text))
     op.add_column("watch", sa.Column("taken_by", sa.Text))
     op.create_table(
         "run_file",
