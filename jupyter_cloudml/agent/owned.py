@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import endpoints, handover
+from . import endpoints, handover, joined
 from .command import Command
 from .journal import Journal
 from .kernel import CONNECTION_FILE, Kernel
@@ -51,6 +51,8 @@ class Owned:
         self.alone_since = time.monotonic()  # when nobody was attached any more
         self._taken_fd: int | None = None
         self._again: Callable[[], None] | None = None  # launches this kernel once more
+        if process.spec.get("joins"):
+            process.why_over = functools.partial(joined.why_over, agent, process.spec["joins"])
 
     # -- start, and taking up after another agent ---------------------------------------------------------------------------------------
     def launch(
@@ -67,6 +69,14 @@ class Owned:
         except (OSError, ValueError):
             self.end.close()
             raise
+        self.take_up()
+
+    def join(self, joins: dict[str, Any]) -> None:
+        """Be the client of a kernel that is there. Raises OSError or ValueError, and has touched nothing then."""
+        assert isinstance(self.end, Kernel)  # noqa: S101 - by the spec, see new_spec
+        connection = joined.connection_of(str(joins["connection_file"]))
+        self.process.join(int(joins["pid"]))
+        self.end.load(connection)
         self.take_up()
 
     def _launch_kernel(self, spec: dict[str, Any], env: dict[str, str], cwd: str) -> None:
@@ -308,4 +318,5 @@ def new_spec(params: dict[str, Any], process_id: str, number: int, cwd: str) -> 
         "patient": bool(params.get("patient")),
         "whole": bool(params.get("whole")),
         "started_ms": now_ms(),
+        **({"joins": params["joins"], "kind": "kernel"} if params.get("joins") else {}),
     }

@@ -9,7 +9,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import importable
+from . import importable, joined
 from .command import Command
 from .kernel import Kernel
 from .process import MARK, now_ms, working_folder, write_json
@@ -119,7 +119,10 @@ class Prewarm:
                 owned.stop(0)
 
     def offer(self, id: str, key: str, for_s: float) -> JSON:
-        """Let a later start of this key take over a command that runs: it has said that it waits for more. At most MAX_OFFERED do; the oldest end."""
+        """Let a later start of this key take over a command that runs: it has said that it waits for more. At most MAX_OFFERED do; the oldest end.
+
+        Those whose kernels somebody has joined are not counted.
+        """
         owned = self.agent.find(id)
         if not isinstance(owned.end, Command) or owned.process.ending:
             raise ValueError(f"process {id} takes nothing more")
@@ -127,7 +130,12 @@ class Prewarm:
         base = [owned.journal.seq, owned.end.received]
         owned.process.spec.update(until_ms=until, base=base)
         self._mark(owned, key)
-        offered = [o for o in self.agent.owned.values() if _is_offered(o) and not o.process.ending]
+        open_ones = joined.held_open(self.agent)
+        offered = [
+            each
+            for each in self.agent.owned.values()
+            if _is_offered(each) and not each.process.ending and each.process.id not in open_ones
+        ]
         offered.sort(key=lambda o: int(o.process.spec["until_ms"]))
         for old in offered[:-MAX_OFFERED]:
             old.process.end_reason = "too many wait"

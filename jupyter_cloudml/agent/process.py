@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 JSON = dict[str, Any]
 # What the user's files get, as under a kernel of their own; the agent's own files are private. See server.serve.
@@ -131,6 +131,7 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
         self.end_reason: str | None = None  # why the agent itself ends it
+        self.why_over: Callable[[], str] | None = None  # of a kernel that it has not started
         self._asked: int | None = None  # the last ending signal that somebody asked for
         self._asked_at = 0.0
         self._oom_before = oom_kills()
@@ -170,6 +171,16 @@ class Process:
         except subprocess.SubprocessError as exc:  # of before_exec, which it does not name
             raise OSError(f"cannot write {self.folder / 'pid'}") from exc
         self.pid = self._child.pid
+        self._read_pid()
+
+    def join(self, pid: int) -> None:
+        """Stand for a process that somebody else has started. Raises OSError when it has ended."""
+        started = start_time(pid)
+        if started is None:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        with os.fdopen(os.open(self.folder / "pid", flags, 0o600), "w") as file:
+            file.write(f"{pid} {started}")
         self._read_pid()
 
     def start_over(self) -> None:
@@ -248,6 +259,9 @@ class Process:
             and self._asked != signal.SIGKILL
             and (oom_kills() or 0) > (self._oom_before or 0)
         )
+        joined = self.why_over is not None
+        if self.why_over is not None:
+            reason = self.end_reason or self.why_over()
         reason = reason or self.end_reason
         if oom:
             reason = (
@@ -258,7 +272,7 @@ class Process:
             "code": code if number is None else None,
             "signal": number,
             "oom": bool(oom),
-            "asked": self._asked is not None,
+            "asked": self._asked is not None or joined,  # nothing is to take its place
             "peak_bytes": self.peak_bytes,
             "ended_ms": now_ms(),
             "reason": reason,

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from . import gauges, handover, hosts_program, importable, kept, process, sockets
+from . import gauges, handover, hosts_program, importable, joined, kept, process, sockets
 from .asks import WORD as QUESTION
 from .asks import Asks
 from .connection import Connection
@@ -236,8 +236,11 @@ class Agent:
         if token and token in self._refused():
             raise RPCError("refused", f"nothing is to be started under the name {token}")
         params["argv"] = argv
-        warm = self.prewarm.claim(params) if key_of(params) is None else None
-        owned = warm or self.launch(params)
+        if params.get("joins"):
+            owned = self._join(params)
+        else:
+            warm = self.prewarm.claim(params) if key_of(params) is None else None
+            owned = warm or self.launch(params)
         self.policy.expect(owned)
         return owned.row()
 
@@ -265,6 +268,29 @@ class Agent:
                 raise RPCError("no_space", f"no space left for {folder}") from exc
             why = getattr(exc, "strerror", None) or exc
             raise RPCError("cannot_start", f"{spec['argv'][0]}: {why}") from exc
+        self.owned[process_id] = owned
+        return owned
+
+    def _join(self, params: JSON) -> Owned:
+        """Take up a kernel that a process of ours holds. Raises RPCError (`gone`)."""
+        try:
+            joins = joined.check(self, params["joins"])
+        except ValueError as exc:
+            raise RPCError("gone", str(exc)) from exc
+        process_id = secrets.token_hex(4)
+        folder = folder_of(self.base, process_id)
+        self._number += 1
+        cwd = str(self.owned[joins["process"]].process.spec.get("cwd"))
+        spec = new_spec({**params, "joins": joins}, process_id, self._number, cwd)
+        folder.mkdir(mode=0o700)
+        try:
+            write_json(folder / "spec.json", spec)
+            owned = Owned(self, Process(folder, spec))
+            owned.join(joins)
+        except (OSError, ValueError) as exc:
+            shutil.rmtree(folder, ignore_errors=True)
+            code = "no_space" if getattr(exc, "errno", None) == errno.ENOSPC else "gone"
+            raise RPCError(code, f"the kernel cannot be joined: {exc}") from exc
         self.owned[process_id] = owned
         return owned
 

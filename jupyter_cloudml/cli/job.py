@@ -10,7 +10,7 @@ from jupyter_cloudml.cli.job_importing import import_
 from jupyter_cloudml.cli.job_keeping import delete, prune
 from jupyter_cloudml.cli.job_looking import list_, runs, show
 from jupyter_cloudml.cli.job_pools import pool
-from jupyter_cloudml.cli.job_running import cancel, logs, open_, release, retry, run
+from jupyter_cloudml.cli.job_running import cancel, keep, logs, open_, release, retry, run
 
 
 @click.group()
@@ -19,7 +19,7 @@ def job() -> None:
 
 
 _VERBS = (
-    *(run, create, list_, runs, show, logs, cancel, retry, open_, release),
+    *(run, create, list_, runs, show, logs, cancel, retry, open_, keep, release),
     *(pause, resume, backfill, hook, apply, diff, export, schema, delete, prune, import_, pool),
 )
 for _verb in _VERBS:

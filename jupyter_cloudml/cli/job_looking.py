@@ -80,6 +80,7 @@ def show(what: str, as_json: bool) -> None:
     render.fields(
         [(name, str(found[name] or "")) for name in ("run", "state", "reason")]
         + [("notebook", str(found["executed_notebook"] or "")), ("page", str(found["html"] or ""))]
+        + ([("retry", f"--from-failed: {found['from_failed']}")] if found["from_failed"] else [])
     )
     children: Any = found["children"]
     if children:

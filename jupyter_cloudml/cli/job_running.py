@@ -1,4 +1,4 @@
-"""`jupyter cloudml job run|logs|cancel|retry|release|open`: runs, and waiting for them."""
+"""`jupyter cloudml job run|logs|cancel|retry|release|keep|open`: runs, and waiting for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jupyter_cloudml.cli.interrupt import cancellable
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import UsageError
 from jupyter_cloudml.jobs.attempts.run_log import printed
-from jupyter_cloudml.jobs.definition.model import CODES
+from jupyter_cloudml.jobs.definition.model import CODES, kept_for
 from jupyter_cloudml.jobs.notebooks.records import Record
 from jupyter_cloudml.store.jobs.records import RunRecord
 
@@ -196,6 +196,23 @@ def release(run_id: str) -> int:
     return DONE if ended else FAILED
 
 
+@click.command()
+@RUN
+@click.option(
+    "--for", "text", metavar="TIME", help="As 30m or 2h, from now on; else as its definition says."
+)
+@render.json_option
+def keep(run_id: str, text: str | None, as_json: bool) -> None:
+    """Have the kernel that a failed run has left kept longer (`keep_on_failure`)."""
+    seconds = None if text is None else float(kept_for(text))
+    with Client() as client:
+        left = client.jobs.keep_longer(run_id, seconds)
+    if as_json:
+        render.show_json(left.to_dict())
+    else:
+        render.say(f"it is kept until {render.moment(left.until_ms)}")
+
+
 @click.command("open")
 @RUN
 @render.json_option
@@ -211,7 +228,10 @@ def open_(run_id: str, as_json: bool) -> int:
             sys.stdout.flush()
         else:
             click.echo(command)
-            render.say(f"it is kept until {render.moment(left.until_ms)}")
+            render.say(
+                f"it is kept until {render.moment(left.until_ms)}; "
+                f"for longer: jupyter cloudml job keep {run_id}"
+            )
         if left.connection_file != file:
             render.say("it is brought here until Ctrl-C")
             while not stopped.wait(LOOK_S) and client.jobs.kept(run_id) is not None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from jupyter_cloudml.errors import JSON, NotFound, UsageError
+from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.jobs import scheduler
 from jupyter_cloudml.jobs.attempts.bridge import Bridge
 from jupyter_cloudml.jobs.attempts.kept import Left
@@ -201,11 +201,19 @@ class JobVerbs:
         `from_failed`: from the failed cell on, where its kernel was kept. Also returns from where it runs and why, in words. Raises NotFound,
         Conflict, and what a sync raises.
         """
-        return self._desk.retry(run_id, on=on, from_failed=from_failed)
+        link_of = self._core.link
+        return self._desk.retry(run_id, on=on, from_failed=from_failed, link_of=link_of)
 
     def release(self, run_id: str) -> bool:
         """End the kernel that a failed run has left; False where there is none. Raises NotFound, LinkDown."""
         return self._desk.release(run_id, self._core.link)
+
+    def keep_longer(self, run_id: str, for_s: float | None = None) -> Left:
+        """Have the kernel that a failed run has left kept for so many seconds from now on, never for less than now; None: as its definition says.
+
+        Raises NotFound (`no_kernel`), LinkDown.
+        """
+        return self._desk.keep_longer(run_id, self._core.link, for_s)
 
     def kept(self, run_id: str) -> Left | None:
         """Return the kernel that a failed run has left. Raises NotFound."""
@@ -217,13 +225,7 @@ class JobVerbs:
 
         Raises NotFound where it has left none, LinkDown.
         """
-        left = self.kept(run_id)
-        if left is None:
-            raise NotFound(
-                f"the run {run_id} has left no kernel",
-                code="no_kernel",
-                hint="`keep_on_failure` in the definition of its job keeps it",
-            )
+        left = self._results.kernels.must(self.find(run_id))
         with Bridge(self._core.link(left.machine), left.connection_file) as bridge:
             yield left, bridge.file
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..clock import Clock
-from ..errors import JSON, Conflict, NotFound
+from ..errors import JSON, CloudMLError, Conflict, NotFound
 from ..events import Event
 from ..link.link import Link
 from ..machines.model import LOCAL
 from ..store import Store
 from ..store.jobs.records import JobRecord, RunRecord
 from .attempts.attempt import Attempts
+from .attempts.kept import Left, no_kernel
+from .definition.triggers import interval_s
 from .hooks import Hooks
 from .lists import Lists
 from .notebooks.notebook import Notebook, parse
@@ -28,6 +31,7 @@ from .scheduler import runs_folder
 from .service import Jobs
 from .watching.watcher import Watcher
 
+_log = logging.getLogger(__name__)
 OF_A_RUN = (
     "machine",
     "environment",
@@ -127,20 +131,36 @@ class Desk:
         return self.jobs.run_job(job, params, token=token, content=content, sweep=sweep)
 
     def retry(
-        self, run_id: str, *, on: str | None = None, from_failed: bool = False
+        self,
+        run_id: str,
+        *,
+        on: str | None = None,
+        from_failed: bool = False,
+        link_of: Callable[[str], Link] | None = None,
     ) -> tuple[RunRecord, str]:
         """Run again what a run that is over ran, on another machine where one is given; `from_failed`: from the failed cell on, where its kernel
-        was kept. Also returns, in words, from where it runs and why. Raises NotFound, Conflict, and what a sync raises.
+        was kept; its machine is asked whether it is there still, by `link_of`. Also returns, in words, from where it runs and why. Raises NotFound, Conflict, and what a sync raises.
         """
         run = self._store.runs.get(run_id)
         if on is not None:
             self._known(on)
             self.snapshots.bring_code_again(run, on)
+        if from_failed and link_of is not None:
+            self._look_for_kernel(run, link_of)
         way = self.results.kernels.way(run, on, from_failed=from_failed)
         made = self.jobs.rerun(run_id, way.changes)
         if "resume" in way.changes:
             self.results.kernels.gone(run)
         return made, way.words
+
+    def _look_for_kernel(self, run: RunRecord, link_of: Callable[[str], Link]) -> None:
+        """Note where the kernel of a run is gone; a machine that does not answer says nothing of it."""
+        left = self.results.kernels.of(run)
+        try:
+            if left is not None and Attempts().holder(link_of(left.machine), left.name) is None:
+                self.results.kernels.gone(run)
+        except CloudMLError as exc:
+            _log.info("whether %s has its kernel still is not known: %s", run.id, exc)
 
     def release(self, run_id: str, link_of: Callable[[str], Link]) -> bool:
         """End the kernel that a failed run has left; False where it has left none. Raises NotFound, LinkDown."""
@@ -151,6 +171,25 @@ class Desk:
         ended = Attempts().release(link_of(left.machine), left.name)
         self.results.kernels.gone(run)
         return ended
+
+    def keep_longer(
+        self, run_id: str, link_of: Callable[[str], Link], seconds: float | None = None
+    ) -> Left:
+        """Have the kernel that a failed run has left kept for so many seconds from now on; None: for as long as its definition says.
+
+        Raises NotFound (`no_kernel`), LinkDown.
+        """
+        run = self._store.runs.get(run_id)
+        left = self.results.kernels.must(run)
+        if seconds is None:
+            spec = self._store.jobs.revision(run.job_id, run.job_rev)
+            seconds = float(interval_s(str(spec.get("keep_on_failure") or "30m")))
+        link = link_of(left.machine)
+        until = Attempts().keep_longer(link, left.name, left.connection_file, seconds)
+        if until is None:
+            self.results.kernels.gone(run)
+            raise no_kernel(run_id, "it is not there any more")
+        return self.results.kernels.longer(run, max(until, left.until_ms))
 
     def parameters(self, path: Path) -> dict[str, JSON]:
         """Return what a form asks for before a notebook is run. Raises NotFound, UsageError (`bad_notebook`)."""

@@ -176,8 +176,15 @@ class Results:
             "notices": [_notice(each) for each in self._store.notices.of(run.id)],
             "children": [child_to_dict(run, each) for each in self._store.runs.of_sweep(run.id)],
             "kept": None if left is None else left.to_dict(),
+            "from_failed": self._from_failed(run),
             "resumed": resumed(run, self.log_of(run.id, len(attempts)).read()),
         }
+
+    def _from_failed(self, run: RunRecord) -> JSON:
+        """Say from where `retry` with `from_failed` would run a run that has failed, and why; None of any other."""
+        if run.state not in ("failed", "timed_out") or run.sweep_count is not None:
+            return None
+        return self.kernels.way(run, None, from_failed=True).words
 
     def _made(
         self, run: RunRecord, attempts: list[AttemptRecord], *, page: bool

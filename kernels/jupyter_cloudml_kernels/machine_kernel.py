@@ -21,6 +21,7 @@ from jupyter_cloudml.paths import home
 from jupyter_cloudml.workspaces.workspace import Place, place_of
 
 from . import executions, launching, leftovers, local_sockets, machines, messages
+from .joining import Joins
 from .records import Intent, KernelRecord, Slot
 from .relay import Relay, RelayState
 from .running import KernelView, State, reason_of
@@ -91,6 +92,7 @@ class MachineKernel:
             cause = reason_of(exit)
         elif self.ended.done():
             state, cause = "ended", record.reason or cause
+        joins = Joins.from_text(record.joins)
         return KernelView(
             id=record.kernel_id,
             machine=record.machine,
@@ -102,6 +104,8 @@ class MachineKernel:
             cause=cause,
             exit=exit,
             code=record.code_started,
+            run=None if joins is None else joins.run,
+            attempt=None if joins is None else joins.attempt,
         )
 
     # -- starting ----------------------------------------------------------------------------------
@@ -120,6 +124,13 @@ class MachineKernel:
         self._called_off = Future()
         try:
             link = self.link = await self._unless_called_off(asyncio.to_thread(self._open_link))
+            joins = Joins.from_text(self.record.joins)
+            if joins is not None:
+                asked = self._asked(argv, joins.asked())
+                await self.connect(
+                    await self._unless_called_off(link.acall("start", START_S, **asked))
+                )
+                return
             program = await self._unless_called_off(
                 asyncio.to_thread(self._python, link, argv, python)
             )
@@ -143,6 +154,18 @@ class MachineKernel:
             return False
         off.set_result(None)
         return True
+
+    def _asked(self, argv: list[str], joins: dict[str, Any]) -> dict[str, Any]:
+        record = self.record
+        labels = {"kernel_id": record.kernel_id, "path": record.path, "spec": self.spec}
+        labels["token"] = record.token
+        return {
+            "token": record.token,
+            "kind": "kernel",
+            "argv": argv,
+            "labels": labels,
+            "joins": joins,
+        }
 
     def _params(self, link: Link, argv: list[str]) -> dict[str, Any]:
         place = self._place()

@@ -22,6 +22,7 @@ from jupyter_cloudml.errors import CloudMLError
 from jupyter_cloudml.machines.model import LOCAL
 
 from . import local_sockets, records
+from .joining import Joins
 from .machine_kernel import MachineKernel
 from .records import KernelRecord
 from .restarter import Restarter
@@ -49,7 +50,8 @@ class CloudMLProvisioner(KernelProvisionerBase):
 
     # -- start -------------------------------------------------------------------------------------
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Write down what is about to be started."""
+        """Write down what is about to be started. `joins` (joining.Joins) is a kernel that is there and is taken over; a restart starts one of its own."""
+        joins = kwargs.pop("joins", None)
         slot = records.slot_of(self.parent)
         env = kwargs.get("env") or dict(os.environ)
         before = self.kernel
@@ -66,6 +68,7 @@ class CloudMLProvisioner(KernelProvisionerBase):
             where=local_sockets.place_of(
                 str(self.kernel_id), before.record.where if before else ""
             ),
+            joins=_joins(joins, before),
         )
         if slot is not None:
             slot.begin(record)
@@ -321,6 +324,13 @@ class CloudMLProvisioner(KernelProvisionerBase):
         if self.kernel is None:
             raise RuntimeError("the kernel has not been started")
         return self.kernel
+
+
+def _joins(wanted: object, before: MachineKernel | None) -> str:
+    """Return what a start joins: what it was asked to, or what the server before this one was asked to and did not come to."""
+    if before is None:
+        return wanted.to_text() if isinstance(wanted, Joins) else ""
+    return before.record.joins if before.found and not before.record.process else ""
 
 
 def connection_info(record: KernelRecord) -> KernelConnectionInfo:

@@ -46,6 +46,9 @@ class KernelRecord:
     where: str = ""  # the place of its sockets: local_sockets.py
     reason: str = ""  # why it is dead
     code: str = ""  # which code its machine had at the start: JSON, workspaces.applied.code_of
+    joins: str = (
+        ""  # the kernel that a failed run has left and that this one is: JSON, joining.Joins
+    )
 
     @property
     def code_started(self) -> dict[str, JSON] | None:

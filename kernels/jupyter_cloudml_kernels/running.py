@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 class KernelView:
     """A kernel on a machine. `state` is that of the way to it: while it reconnects the process goes on.
 
+    `run` is the failed run (`attempt` its attempt) that has left this kernel; None of any other kernel.
     `code` is which code the machine had when it started: {url, branch, base_commit, snapshot, tree, dirty, diffstat}; None where none was synced.
     """
 
@@ -31,6 +32,8 @@ class KernelView:
     cause: str | None = None
     exit: Mapping[str, JSON] | None = None
     code: Mapping[str, JSON] | None = None
+    run: str | None = None
+    attempt: int | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return the row of `GET kernels`."""
@@ -45,6 +48,7 @@ class KernelView:
             "cause": self.cause,
             "exit": dict(self.exit) if self.exit is not None else None,
             "code": dict(self.code) if self.code is not None else None,
+            "run": self.run,
         }
 
 

@@ -124,6 +124,16 @@ def installed() -> dict[str, str]:
     return {path.name: machine for path, (machine, _) in _ours(kernels_dir())}
 
 
+@_naming_the_folder()
+def named(machine: str, spec: str) -> str | None:
+    """Return the name of the kernelspec that stands here for one of a machine ("" for its own Python); None where there is none."""
+    if machine == LOCAL and not spec:
+        return PREFIX + LOCAL
+    ours = _ours(kernels_dir())
+    wanted = (machine, spec.lower())
+    return next((path.name for path, (m, s) in ours if (m, s.lower()) == wanted), None)
+
+
 def kernels_dir() -> Path:
     """Return the user's own folder of kernelspecs."""
     return Path(jupyter_data_dir()) / "kernels"

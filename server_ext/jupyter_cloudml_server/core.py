@@ -19,6 +19,7 @@ from jupyter_cloudml.environments.service import Environments
 from jupyter_cloudml.errors import JSON, CloudMLError
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs import scheduler
+from jupyter_cloudml.jobs.debugging import Debugging
 from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.notebooks.snapshots import Snapshots
 from jupyter_cloudml.machines.operations import Operations
@@ -30,6 +31,7 @@ from jupyter_cloudml_kernels.running import KernelView
 from jupyter_cloudml_server.buckets import BucketCalls
 from jupyter_cloudml_server.calls import CallPool
 from jupyter_cloudml_server.datasets import DatasetCalls
+from jupyter_cloudml_server.debugging import DebugKernels
 from jupyter_cloudml_server.drift import DriftWatch
 from jupyter_cloudml_server.environments import EnvironmentCalls
 from jupyter_cloudml_server.following import Follower
@@ -117,6 +119,11 @@ class Core:
             self._follower.watch,
             self._machines.link,
             clock=clock,
+            local=self._local,
+            remote=self._remote,
+        )
+        self.debugging = DebugKernels(
+            Debugging(self._store, desk.results, self._machines.link),
             local=self._local,
             remote=self._remote,
         )
@@ -250,6 +257,7 @@ class Core:
         if view.state == "connected":
             call_soon(self._loop, lambda: self._spawn(self.drift.started(view)))
         elif view.state == "ended":
+            call_soon(self._loop, lambda: self._spawn(self.debugging.changed(view)))
             call_soon(self._loop, lambda: self.drift.ended(view.id))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from jupyter_cloudml.clock import Clock
 from jupyter_cloudml.errors import JSON, Busy, NotFound
-from jupyter_cloudml.jobs.definition.model import schema
+from jupyter_cloudml.jobs.definition.model import kept_for, schema
 from jupyter_cloudml.jobs.definition.triggers import Trigger
 from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.notebooks.notebook import parse
@@ -257,7 +257,9 @@ class JobCalls:
 
         def work() -> Json:
             on, from_failed = _text(body, "machine"), bool(body.get("from_failed"))
-            run, how = self._desk.retry(run_id, on=on, from_failed=from_failed)
+            run, how = self._desk.retry(
+                run_id, on=on, from_failed=from_failed, link_of=self._link_of
+            )
             self._asked()
             return {**self._lists.runs_told([run])[0], "how": how}
 
@@ -266,6 +268,15 @@ class JobCalls:
     async def release(self, run_id: str) -> Json:
         """End the kernel that a failed run has left. Raises NotFound, LinkDown."""
         return {"released": await self._remote.run(self._desk.release, run_id, self._link_of)}
+
+    async def keep_longer(self, run_id: str, text: str | None) -> Json:
+        """Have the kernel that a failed run has left kept longer: for so long from now on. Raises NotFound, UsageError, LinkDown."""
+
+        def work() -> Json:
+            seconds = None if text is None else float(kept_for(text))
+            return {"kept": self._desk.keep_longer(run_id, self._link_of, seconds).to_dict()}
+
+        return await self._remote.run(work)
 
     async def records(self, run_id: str, attempt: int | None, offset: int, limit: int) -> Json:
         """Return what an attempt (None: the last one) has said from an offset on. Raises NotFound, UsageError."""

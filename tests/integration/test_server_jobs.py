@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from jupyter_cloudml.config import Config
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 
+from .kernels import alive
 from .test_jobs_cli import counted, marks
+from .test_server_kernels import Page, connected, text_of
 
 RUN_S = 90.0
 
@@ -302,3 +306,63 @@ def test_a_pool_without_room_holds_a_run_up(site: Site, name: str) -> None:
     assert server.api("DELETE", pool).status == 404
     assert server.api("PUT", "pools/a%20b", {"cap": 1}).status == 400
     assert server.api("PUT", pool, {"cap": -1}).status == 400
+
+
+def test_the_kernel_of_a_failed_run_is_opened_kept_found_again_and_ended_once(
+    site: Site, name: str
+) -> None:
+    server = site.server
+    shows = (
+        "print('out')\nfrom IPython.display import HTML, display\ndisplay(HTML('<i>it</i>'))\n1 / 0"
+    )
+    path = site.put(name, "there = 41", shows, "print('never')")
+    hostile = json.loads(path.read_text())  # it would have itself signed when the copy is saved
+    for cell in hostile["cells"]:
+        cell["metadata"]["trusted"] = True
+    path.write_text(json.dumps(hostile))
+    definition = {"name": name, "notebook": f"{name}.ipynb", "keep_on_failure": "10m"}
+    made(server.api("POST", "jobs", {"definition": definition}))
+    run = made(server.api("POST", f"jobs/{name}/run"))["id"]
+    early = server.api("POST", f"runs/{run}/kernel")
+    assert (early.status, early.code) == (404, "no_kernel"), early.body
+    seen = ended(server, run)
+    assert seen["state"] == "failed" and "goes on at cell 2" in seen["from_failed"]
+    pid = seen["kept"]["pid"]
+
+    with ThreadPoolExecutor(2) as two_pages:
+        asked = two_pages.map(lambda _: server.api("POST", f"runs/{run}/kernel"), range(2))
+        opened, same = (made(reply, 200) for reply in asked)
+    assert opened == same and opened["path"] == f"debug-{name}.ipynb"
+    kernel_id, file = opened["kernel_id"], path.with_name(opened["path"])
+    row = connected(server, kernel_id)
+    assert (row["run"], row["path"]) == (run, opened["path"])
+    copy = server.request("GET", f"api/contents/{file.name}").json()["content"]
+    assert copy["cells"][1]["outputs"][0]["text"] == "out\n"
+    assert copy["metadata"]["kernelspec"]["name"] == "cloudml-local"
+    assert not any(cell["metadata"].get("trusted") for cell in copy["cells"])
+    with closing(Page(server, kernel_id)) as page:
+        page.run("import os; print(there + 1, os.getpid())", "cell-1")
+        record = server.get(f"kernels/{kernel_id}/executions")["executions"]
+        assert text_of(record[0]) == f"42 {pid}\n"
+
+    until = server.get(f"runs/{run}")["kept"]["until_ms"]
+    assert server.api("POST", f"runs/{run}/keep", {"for": "2d"}).status == 400
+    longer = made(server.api("POST", f"runs/{run}/keep", {"for": "1h"}), 200)["kept"]
+    assert longer["until_ms"] > until + 2_000_000
+    shorter = made(server.api("POST", f"runs/{run}/keep", {"for": "1m"}), 200)["kept"]
+    assert shorter["until_ms"] == longer["until_ms"], "it is never kept shorter"
+
+    site.restart(kill=True)
+    server = site.server
+    connected(server, kernel_id)
+    again = made(server.api("POST", f"runs/{run}/kernel"), 200)
+    assert (again["kernel_id"], again["path"]) == (kernel_id, file.name)
+    with closing(Page(server, kernel_id)) as page:
+        page.run("print(there)", "cell-2")
+    assert alive(pid)
+    assert server.request("DELETE", f"api/kernels/{kernel_id}", timeout=60).status == 204
+    wait_for(lambda: not alive(pid), 30, "the end of the kernel")
+    wait_for(lambda: server.get(f"runs/{run}")["kept"] is None, 10, "it to be noted")
+    assert server.api("POST", f"runs/{run}/kernel").code == "no_kernel"
+    assert "is not there any more" in server.get(f"runs/{run}")["from_failed"]
+    assert server.api("POST", "runs/nobody/kernel").status == 404

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +16,10 @@ import pytest
 from cloudbox.faults import Host
 from cloudbox.fixture import Identity, SSHConfig
 from liveserver import BASE_URL, Client, EventStream, ThreadServer, places, thread_server, wait_for
+from runs import notebook as cells_of
 from websocket import create_connection
+
+from jupyter_cloudml.jobs.attempts.installation import Installations, Installed, put
 
 OPERATION_S = 90.0
 
@@ -333,6 +338,45 @@ def test_cut_link_is_no_dead_kernel(server: ThreadServer, host: Host, box_machin
             finally:
                 host.thaw()
             events.until(lambda e: e["noun"] == "kernel" and e["state"] == "connected", timeout=60)
+
+
+def test_the_kernel_of_a_failed_run_on_a_host_is_opened_here_and_released(
+    server: ThreadServer, host: Host, box_machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Hosts have the Python of these tests, and no internet for one of their own.
+    at_hand = lambda self, link, *args, **more: Installed(sys.executable, put(link, sys.executable))  # noqa: E731
+    monkeypatch.setattr(Installations, "on", at_hand)
+    name = f"far-{uuid.uuid4().hex[:8]}"
+    path = Path(server.app.root_dir, "deep", f"{name}.ipynb")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(cells_of("there = 41", "1 / 0")))
+    definition = {"name": name, "notebook": f"deep/{name}.ipynb", "machine": box_machine}
+    definition["keep_on_failure"] = "10m"
+    assert server.api("POST", "jobs", {"definition": definition}).status == 201
+    run = server.api("POST", f"jobs/{name}/run").json()["id"]
+    wait_for(lambda: server.get(f"runs/{run}")["kept"], 60, "the kernel that is kept")
+    opened = server.api("POST", f"runs/{run}/kernel", timeout=60).json()
+    assert (opened["path"], opened["machine"]) == (f"deep/debug-{name}.ipynb", "box")
+    kernel_id = opened["kernel_id"]
+    connected(server, kernel_id)
+    with contextlib.closing(Page(server, kernel_id)) as page:
+        page.run("import socket; print(there, socket.gethostname())", "cell-1")
+        record = server.get(f"kernels/{kernel_id}/executions")["executions"]
+        assert text_of(record[0]) == f"41 {host.name}\n"
+        page.send("import time; print('on', flush=True); time.sleep(600)", "cell-2")
+        said = f"kernels/{kernel_id}/executions"
+        wait_for(
+            lambda: text_of(server.get(said)["executions"][-1]) == "on\n", 30, "the cell to begin"
+        )
+        assert server.request("POST", f"api/kernels/{kernel_id}/interrupt", {}).status == 204
+        page.run("print('still')", "cell-3")
+    assert server.api("POST", f"runs/{run}/release").json() == {"released": True}
+    row = wait_for(
+        lambda: (found := kernel_row(server, kernel_id)) and found["exit"] and found, 30, "its end"
+    )
+    assert (row["state"], row["run"]) == ("ended", run)
+    assert row["cause"] == "the kernel that was kept was ended"
+    server.request("DELETE", f"api/kernels/{kernel_id}", timeout=60)
 
 
 def test_start_on_a_host_that_hangs_is_called_off(

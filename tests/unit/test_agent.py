@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_cloudml.agent import hosts_program, sockets
+from jupyter_cloudml.agent import hosts_program, joined, sockets
 from jupyter_cloudml.agent.command import BACKLOG
 from jupyter_cloudml.agent.connection import Connection
 from jupyter_cloudml.agent.keeper import Keeper
@@ -159,6 +159,37 @@ def test_a_start_that_fails_leaves_nothing_open(agent: Agent) -> None:
     assert descriptors() == before
     assert list((agent.base / "p").iterdir()) == []
     assert agent.owned == {}
+
+
+def test_only_the_child_of_a_process_that_waits_is_joined(agent: Agent) -> None:
+    holder = agent.start(["sh", "-c", "sleep 60 & read x"], stdin=True)
+    folders = sorted(agent.base.joinpath("p").iterdir())
+
+    def join(pid: int, process: str = holder["id"]) -> str:
+        joins = {"process": process, "pid": pid, "connection_file": "/nowhere"}
+        with pytest.raises(RPCError) as refused:
+            agent.start(["python"], kind="kernel", joins=joins)
+        assert refused.value.code == "gone"
+        assert sorted(agent.base.joinpath("p").iterdir()) == folders, "nothing is left of it"
+        return str(refused.value)
+
+    child = wait_for(lambda: [p for p in pids() if joined.parent_of(p) == holder["pid"]])[0]
+    assert "not kept" in join(child) and "not kept" in join(child, "nobody")
+    agent.prewarm.offer(holder["id"], "kept:x", 60)
+    assert "has ended" in join(os.getpid()) and "/nowhere" in join(child)
+    agent.stop(holder["id"], 0)
+    assert "not kept" in join(child)
+
+
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def wait_for(what: Callable[[], list[int]]) -> list[int]:
+    deadline = time.monotonic() + 20
+    while not (found := what()):
+        assert time.monotonic() < deadline
+    return found
 
 
 def test_a_process_that_has_ended_keeps_no_file_open(agent: Agent) -> None:

@@ -20,6 +20,7 @@ from .installation import Installations, Installed
 
 log = logging.getLogger(__name__)
 START_S = 60.0
+ASK_S = 15.0  # where somebody waits for the answer
 BEGIN_S = 60.0  # a runner that has not begun by then will not
 LOOK_S = 0.25
 RELEASE_S = 3.0
@@ -27,6 +28,20 @@ STOP_GRACE_S = 8.0  # the runner itself ends a kernel that ignores its interrupt
 PIECE = 1 << 20
 BATCH = 256
 WARM = "CLOUDML_WARM_KERNEL"  # as runner/main.py reads it
+# Ask the runner that holds a kernel for more time, as runner/keeping.py reads it; never for less.
+LONGER = """\
+import os, sys, time
+folder = os.path.dirname(sys.argv[1])
+place = os.path.join(folder, "until")
+try:
+    before = int(open(place).read())
+except (OSError, ValueError):
+    before = 0
+until = max(before, int(1000 * (time.time() + float(sys.argv[2]))))
+open(place + ".new", "w").write(str(until))
+os.replace(place + ".new", place)
+print(until)
+"""
 
 
 @dataclass(frozen=True)
@@ -203,13 +218,41 @@ class Attempts:
             return False
         return True
 
+    def holder(self, link: Link, token: str) -> str | None:
+        """Return the process that holds the kernel which an attempt has left; None where it is gone, or another run's. Raises LinkDown."""
+        for row in link.call("list", timeout=ASK_S):
+            held = row["labels"].get("token") == token and row["until_ms"] and row["warm"]
+            if held and row["state"] == "running":
+                return str(row["id"])
+        return None
+
+    def keep_longer(self, link: Link, token: str, file: str, seconds: float) -> int | None:
+        """Have a kernel that was left kept for so many seconds from now on, or for as long as it is anyway; None where it is gone.
+
+        `file` is its connection file. Returns until when (UTC ms). Raises LinkDown, AgentError.
+        """
+        holder = self.holder(link, token)
+        if holder is None:
+            return None
+        done = link.run([str(link.info["python"]), "-I", "-c", LONGER, file, str(seconds)])
+        if done.code:
+            return None
+        until = int(done.stdout)
+        left = max(1.0, until / 1000 - time.time())
+        try:
+            link.call("offer", id=holder, key=_kept_key(token), for_s=left)
+        except AgentError as exc:
+            log.info("the kernel of %s is not kept: %s", token, exc)
+            return None
+        return until
+
     def release(self, link: Link, token: str) -> bool:
         """End the kernel that an attempt has left; False where it has left none, or another run has it. Raises LinkDown."""
-        for row in link.call("list", timeout=START_S):
-            if row["labels"].get("token") == token and row["until_ms"] and row["warm"]:
-                link.call("stop", id=row["id"], grace_s=RELEASE_S)
-                return True
-        return False
+        holder = self.holder(link, token)
+        if holder is None:
+            return False
+        link.call("stop", id=holder, grace_s=RELEASE_S)
+        return True
 
     def find(self, link: Link, token: str, cursor: Cursor = START) -> Attempt | None:
         """Return the attempt of this name, to be followed from a cursor on; None when the machine knows none: it never ran, or was forgotten.

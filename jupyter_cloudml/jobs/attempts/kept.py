@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...clock import Clock, SystemClock
-from ...errors import JSON
+from ...errors import JSON, NotFound
 from ...store import Store
 from ...store.jobs.records import RunRecord
 from ..notebooks.records import Record
@@ -17,7 +17,7 @@ from .run_files import RunFiles
 
 @dataclass(frozen=True)
 class Left:
-    """The kernel of a failed attempt: `name` is the attempt's, `cell` the one that failed (from 0), `until_ms` when it ends (UTC ms)."""
+    """The kernel of a failed attempt: `name` is the attempt's, `cell` the one that failed (from 0), `until_ms` when it ends (UTC ms), `pid` its process there."""
 
     run: str
     name: str
@@ -25,6 +25,7 @@ class Left:
     connection_file: str
     until_ms: int
     cell: int | None
+    pid: int = 0
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it as JSON."""
@@ -59,8 +60,9 @@ class KeptKernels:
                     str(record["connection_file"]),
                     int(record["until_ms"]),
                     record.get("cell"),
+                    int(record.get("pid") or 0),
                 )
-                self._files.write(run_id, _name(attempt), json.dumps(left.to_dict()).encode())
+                self._write(run_id, attempt, left)
 
     def of(self, run: RunRecord) -> Left | None:
         """Return the kernel that a run has left and that is there still, as far as is known here."""
@@ -72,9 +74,25 @@ class KeptKernels:
         left = Left(**json.loads(found))
         return left if left.until_ms > self._clock.now_ms() else None
 
+    def must(self, run: RunRecord) -> Left:
+        """Return the kernel that a run has left. Raises NotFound (`no_kernel`) that says why there is none."""
+        left = self.of(run)
+        if left is None:
+            raise no_kernel(run.id, self.why_not(run))
+        return left
+
+    def longer(self, run: RunRecord, until_ms: int) -> Left:
+        """Note that the kernel of a run is kept until then. Raises NotFound, NoFolder, NoSpace."""
+        left = replace(self.must(run), until_ms=until_ms)
+        self._write(run.id, run.attempts, left)
+        return left
+
     def gone(self, run: RunRecord) -> None:
         """Note that the kernel of a run is another run's now, or was ended."""
         self._files.remove(run.id, _name(run.attempts))
+
+    def _write(self, run_id: str, attempt: int, left: Left) -> None:
+        self._files.write(run_id, _name(attempt), json.dumps(left.to_dict()).encode())
 
     def way(self, run: RunRecord, machine: str | None, *, from_failed: bool) -> Way:
         """Decide how a run that is over is run again."""
@@ -83,7 +101,7 @@ class KeptKernels:
             return Way(changes, "all cells run")
         left = self.of(run)
         if left is None:
-            return Way(changes, f"all cells run: {self._why_not(run)}")
+            return Way(changes, f"all cells run: {self.why_not(run)}")
         if machine is not None and machine != left.machine:
             return Way(changes, f"all cells run: the kernel that was kept is on {left.machine}")
         if left.cell is None:
@@ -91,8 +109,11 @@ class KeptKernels:
         changes |= {"machine": left.machine, "resume": {"of": left.name, "at": left.cell}}
         return Way(changes, f"it goes on at cell {left.cell + 1}, in the kernel that was kept")
 
-    def _why_not(self, run: RunRecord) -> str:
-        if run.state == "succeeded":
+    def why_not(self, run: RunRecord) -> str:
+        """Say why there is no kernel of a run."""
+        if run.ended_ms is None:
+            return "it is not over"
+        if run.state not in ("failed", "timed_out"):
             return "no cell has failed"
         spec = self._store.jobs.revision(run.job_id, run.job_rev)
         if not spec.get("keep_on_failure"):
@@ -102,6 +123,15 @@ class KeptKernels:
 
 def _name(attempt: int) -> str:
     return f"{attempt}.kept.json"
+
+
+def no_kernel(run_id: str, why: str) -> NotFound:
+    """Return the error that says why a run has left no kernel."""
+    return NotFound(
+        f"the run {run_id} has left no kernel: {why}",
+        code="no_kernel",
+        hint="`keep_on_failure` in the definition of its job keeps it; run it again",
+    )
 
 
 def resumed(run: RunRecord, records: Iterable[Record]) -> dict[str, JSON] | None:

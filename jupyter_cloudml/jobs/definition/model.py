@@ -94,9 +94,16 @@ _SECRET = Text(r"(env|keyring|file):.+", 1000, example="keyring:service/name")
 _SECONDS = Number(1, YEAR_S)
 
 
-def _kept_for(text: str) -> None:
-    if interval_s(text) > _MOST_KEPT_S:
+def kept_for(text: str) -> int:
+    """Return for how many seconds a kernel is to be kept. Raises UsageError."""
+    seconds = interval_s(text)
+    if seconds > _MOST_KEPT_S:
         raise UsageError(f"{text} is too long", hint="write 1d or less")
+    return seconds
+
+
+def _kept_for(text: str) -> None:
+    kept_for(text)
 
 
 JOB = Record(

@@ -169,6 +169,21 @@ def html(notebook: Notebook, title: str) -> str:
     return body
 
 
+def plain(notebook: Notebook) -> Notebook:
+    """Return the notebook as one of format 4.5 in which each cell has an id of its own that the format allows. Pure."""
+    cells: list[Notebook] = []
+    seen: set[str] = set()
+    for number, cell in enumerate(notebook["cells"]):
+        made = _with_plain_id(number, cell)
+        name = str(made["id"])
+        if name in seen:
+            made = {**made, "id": f"cell-{number}-{len(notebook['cells'])}"}
+        seen.add(str(made["id"]))
+        cells.append(made)
+    minor = max(5, int(notebook.get("nbformat_minor") or 0))
+    return {**notebook, "cells": cells, "nbformat": 4, "nbformat_minor": minor}
+
+
 def _with_plain_id(number: int, cell: Notebook) -> Notebook:
     """Return a cell that the format allows, whatever some tool has taken for an id."""
     plain = re.fullmatch(r"[A-Za-z0-9_-]{1,64}", str(cell.get("id", "none")))

@@ -239,6 +239,7 @@ async def connect(kernel: KernelProcess, timeout: float) -> tuple[AsyncKernelCli
                 heard = heard or said["parent_header"].get("msg_id") == asked
             else:
                 await _go_on(kernel, deadline, 0.002)
+    kernel.answers()
     return client, told
 
 

@@ -18,6 +18,8 @@ from .starting import begun
 MARGIN_S = (
     10.0  # beyond the time that is told, so that nobody is given a kernel that is about to end
 )
+LONGEST_S = 24 * 3600.0  # of one look; and of a clock that is set meanwhile
+UNTIL = "until"
 CONNECT_S = 60.0
 PIECE = 1 << 20
 
@@ -40,7 +42,8 @@ async def keep(run: Run, records: Records) -> JSON | None:
     """Wait until its time is over, its kernel ends or somebody ends this: None; or until a run comes that goes on in it."""
     seconds = float(run.spec["keep_on_failure_s"])
     until = now_ms() + int(1000 * seconds)
-    records.say("kept", connection_file=run.kernel.file, until_ms=until, cell=run.cell)
+    file, pid = run.kernel.file, run.kernel.pid
+    records.say("kept", connection_file=file, pid=pid, until_ms=until, cell=run.cell)
     records.flush()
     loop = asyncio.get_running_loop()
     gone = asyncio.ensure_future(run.kernel.end())
@@ -50,11 +53,24 @@ async def keep(run: Run, records: Records) -> JSON | None:
     _hear(loop, came)
     both: set[asyncio.Future[Any]] = {gone, came}
     try:
-        await asyncio.wait(both, timeout=seconds + MARGIN_S, return_when=asyncio.FIRST_COMPLETED)
+        while seconds > 0:
+            pause = min(seconds, LONGEST_S) + MARGIN_S
+            if (await asyncio.wait(both, timeout=pause, return_when=asyncio.FIRST_COMPLETED))[0]:
+                break
+            seconds = (more_time(run.kernel.folder, until) - now_ms()) / 1000
     finally:
         loop.remove_reader(0)
         gone.cancel()
     return came.result() if came.done() and run.kernel.code is None else None
+
+
+def more_time(folder: str, until: int) -> int:
+    """Until when (UTC ms) it is kept: somebody may have asked for more time meanwhile, by a file beside the kernel's."""
+    try:
+        with open(os.path.join(folder, UNTIL)) as file:
+            return max(until, int(file.read()))
+    except (OSError, ValueError):
+        return until
 
 
 def _hear(loop: asyncio.AbstractEventLoop, came: asyncio.Future[JSON | None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -87,6 +88,7 @@ class KernelProcess:
         self.log = os.path.join(self.folder, "log")
         self.notes = os.path.join(self.folder, DATA)
         self.code: int | None = None
+        self.greeting = 0  # bytes of its log from before it answered: no reason of its end
         self.peak_bytes = 0
         self._ended: asyncio.Event | None = None
         self._oom_before = oom_kills()
@@ -138,6 +140,11 @@ class KernelProcess:
     def pid(self) -> int:
         """Its process."""
         return self._child.pid
+
+    def answers(self) -> None:
+        """It has started: what it has written so far is what kernels say of themselves."""
+        with contextlib.suppress(OSError):
+            self.greeting = os.path.getsize(self.log)
 
     def peak(self) -> int:
         """The most memory that it has used, in bytes; 0 where the system does not tell."""
@@ -218,7 +225,7 @@ class KernelProcess:
     def _last_words(self) -> str:
         try:
             with open(self.log, "rb") as file:
-                file.seek(max(0, os.path.getsize(self.log) - LOG_LIMIT))
+                file.seek(max(self.greeting, os.path.getsize(self.log) - LOG_LIMIT))
                 lines = file.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""

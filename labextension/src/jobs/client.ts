@@ -7,6 +7,7 @@ import {
   IContent,
   IDefinition,
   IJob,
+  IOpened,
   IParameter,
   IPreview,
   IRecords,
@@ -119,6 +120,17 @@ export class JobsClient {
   /** End the kernel that a failed run has left. */
   async release(id: string): Promise<void> {
     await this._client.ask(`${runPath(id)}/release`, {});
+  }
+
+  /** Open the kernel that a failed run has left; said again it is the same one. */
+  openKernel(id: string): Promise<IOpened> {
+    return this._client.ask(`${runPath(id)}/kernel`, {});
+  }
+
+  /** Have that kernel kept longer: as long as its definition says, from now on. */
+  async keepLonger(id: string): Promise<number> {
+    const found = await this._client.ask<{ kept: { until_ms: number } }>(`${runPath(id)}/keep`, {});
+    return found.kept.until_ms;
   }
 
   records(id: string, attempt: number, since: number): Promise<IRecords> {

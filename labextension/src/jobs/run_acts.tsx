@@ -73,6 +73,9 @@ export function Acts({ page, model, run }: Props): JSX.Element {
   );
   return (
     <>
+      {run.from_failed && !run.kept && (
+        <p className="jp-cloudml-hint">{trans.__('Run again: %1.', run.from_failed)}</p>
+      )}
       {isMemory && (
         <p className="jp-cloudml-hint">
           {trans.__('Its memory was not enough: a machine that has more may do.')}
@@ -82,7 +85,7 @@ export function Acts({ page, model, run }: Props): JSX.Element {
         {over
           ? button(
               trans.__('Run again'),
-              trans.__('Run the same again, as a whole'),
+              trans.__('Run the same again, all cells'),
               () => again(page, run, {}),
               true
             )
@@ -104,6 +107,20 @@ export function Acts({ page, model, run }: Props): JSX.Element {
   );
 }
 
+/** Show the notebook of a run with its kernel, and say when that ends. */
+async function openKernel(page: IRunPageProps, run: IRunDetail): Promise<void> {
+  const { commands, jobs, trans } = page;
+  const { path, until_ms: until } = await jobs.client.openKernel(run.id);
+  await commands.execute('docmanager:open', { path, factory: 'Notebook' });
+  Notification.info(
+    trans.__(
+      'This is the kernel of the failed run, with all values. It ends %1, and when it is shut down.',
+      timeText(until, jobs.now())
+    ),
+    { autoClose: 15000 }
+  );
+}
+
 /** The kernel that a failed run has left. */
 export function Left({
   page,
@@ -113,6 +130,10 @@ export function Left({
 }: Props & { readonly kept: NonNullable<IRunDetail['kept']> }): JSX.Element {
   const { jobs, trans } = page;
   const [busy, act] = useActs();
+  const longer = async () => {
+    await jobs.client.keepLonger(run.id);
+    await model.refresh();
+  };
   const release = async () => {
     await jobs.client.release(run.id);
     await model.refresh();
@@ -121,7 +142,7 @@ export function Left({
     <div className="jp-cloudml-left" role="group" aria-label={trans.__('The kernel that is left')}>
       <p>
         {trans.__(
-          'Its kernel is still there, with all values, until %1. Look into it in a terminal:',
+          'Its kernel is still there, with all values, until %1. In a terminal it is looked into with',
           timeText(kept.until_ms, jobs.now())
         )}{' '}
         <code>jupyter cloudml job open {run.id}</code>
@@ -129,13 +150,26 @@ export function Left({
       <div className="jp-cloudml-buttons">
         <button
           type="button"
+          className="jp-mod-styled jp-mod-accept"
+          title={trans.__('Open a copy of the notebook with this very kernel')}
+          disabled={busy}
+          onClick={act(() => openKernel(page, run))}
+        >
+          {trans.__('Open its kernel')}
+        </button>
+        <button
+          type="button"
           className="jp-mod-styled"
+          title={run.from_failed ?? ''}
           disabled={busy}
           onClick={act(() => again(page, run, { from_failed: true }))}
         >
           {kept.cell === null
             ? trans.__('Go on at the failed cell')
             : trans.__('Go on at cell %1', kept.cell + 1)}
+        </button>
+        <button type="button" className="jp-mod-styled" disabled={busy} onClick={act(longer)}>
+          {trans.__('Keep it longer')}
         </button>
         <button type="button" className="jp-mod-styled" disabled={busy} onClick={act(release)}>
           {trans.__('End the kernel')}

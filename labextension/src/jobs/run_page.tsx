@@ -33,6 +33,7 @@ export class RunPage extends ReactWidget {
   constructor(private readonly _props: IRunPageProps) {
     super();
     this.addClass('jp-cloudml-page');
+    this.node.dataset['run'] = _props.id;
     this._run = new RunModel(_props.id, _props.jobs);
     this._run.changed.connect(this._onChanged, this);
   }
@@ -223,7 +224,9 @@ function Head(
           <button
             type="button"
             className="jp-cloudml-link"
-            onClick={() => void commands.execute(CommandIDs.showRun, { id: run.resumed?.of ?? '' })}
+            onClick={() =>
+              void commands.execute(CommandIDs.showRun, { id: run.parent_run_id ?? '' })
+            }
           >
             {trans.__('the run before')}
           </button>

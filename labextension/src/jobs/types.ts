@@ -92,6 +92,8 @@ export interface IRunDetail extends Omit<IRun, 'attempts'> {
   readonly children?: ReadonlyArray<IChild>;
   /** The kernel that a failed run has left, to look into and to go on in. */
   readonly kept?: { readonly until_ms: number; readonly cell: number | null } | null;
+  /** Of a failed run, from where `from_failed` would run it, and why. */
+  readonly from_failed?: string | null;
   /** From which cell of which run it has gone on, or why it has not. */
   readonly resumed?: {
     readonly of: string;
@@ -247,4 +249,12 @@ export interface IRunEvent {
   readonly id: string;
   readonly job?: string;
   readonly state: RunState;
+}
+
+/** The kernel of a failed run, opened: it is a kernel of the server, and a notebook is open with it. */
+export interface IOpened {
+  readonly kernel_id: string;
+  readonly path: string;
+  readonly until_ms: number;
+  readonly machine: string;
 }

@@ -79,6 +79,8 @@ PATHS: tuple[tuple[str, type[CloudMLHandler]], ...] = (
     (r"/runs/prune", runs.PruneHandler),
     (rf"/runs/{_ONE}", runs.RunHandler),
     (rf"/runs/{_ONE}/(cancel|retry|release)", runs.RunActionHandler),
+    (rf"/runs/{_ONE}/keep", runs.RunKeepHandler),
+    (rf"/runs/{_ONE}/kernel", runs.RunKernelHandler),
     (rf"/runs/{_ONE}/records", runs.RecordsHandler),
     (rf"/runs/{_ONE}/sources", runs.SourcesHandler),
     (rf"/runs/{_ONE}/notebook", runs.NotebookHandler),

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import APIHandler
 from tornado.web import HTTPError, stream_request_body
 
@@ -116,6 +117,12 @@ class CloudMLHandler(APIHandler):
     def data_received(self, chunk: bytes) -> None:
         """Keep the body up to one byte over the limit; a chunked one says its length only at its end."""
         self._body += chunk[: self.max_body + 1 - len(self._body)]
+
+    async def must_be_allowed(self, action: str, resource: str) -> None:
+        """Refuse a user who may not do this to another resource than that of the handler."""
+        user: Any = self.current_user
+        if not await ensure_async(self.authorizer.is_authorized(self, user, action, resource)):
+            raise Refused(403, f"User is not authorized to {action} on resource: {resource}.")
 
     def body(self, schema: str) -> dict[str, JSON]:
         """Return the JSON body, checked against a schema of the OpenAPI document."""

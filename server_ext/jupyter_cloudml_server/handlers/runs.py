@@ -99,6 +99,34 @@ class RunActionHandler(JobHandlerBase):
         self.answer(await act(run_id))
 
 
+class RunKeepHandler(JobHandlerBase):
+    """``runs/{id}/keep``"""
+
+    @web.authenticated
+    @authorized
+    async def post(self, run_id: str) -> None:
+        """Have the kernel that a run has left kept longer."""
+        wanted = self.optional_body("KeepKernel").get("for")
+        run_id = self.object_id(run_id)
+        self.answer(
+            await self.core.jobs.keep_longer(run_id, None if wanted is None else str(wanted))
+        )
+
+
+class RunKernelHandler(JobHandlerBase):
+    """``runs/{id}/kernel``"""
+
+    @web.authenticated
+    @authorized
+    async def post(self, run_id: str) -> None:
+        """Open the kernel that a run has left: who may not start a kernel or write a notebook here may not do so either."""
+        run_id = self.object_id(run_id)
+        self.no_body()
+        await self.must_be_allowed("write", "kernels")
+        await self.must_be_allowed("write", "contents")
+        self.answer(await self.core.debugging.open(run_id, self))
+
+
 class RecordsHandler(JobHandlerBase):
     """``runs/{id}/records``"""
 
