@@ -157,17 +157,19 @@ class Desk:
         """Note where the kernel of a run is gone; a machine that does not answer says nothing of it."""
         left = self.results.kernels.of(run)
         try:
-            if left is not None and Attempts().holder(link_of(left.machine), left.name) is None:
+            if left is None or self.results.kernels.is_elsewhere(run, left):
+                return
+            if Attempts().holder(link_of(left.machine), left.name) is None:
                 self.results.kernels.gone(run)
         except CloudMLError as exc:
             _log.info("whether %s has its kernel still is not known: %s", run.id, exc)
 
     def release(self, run_id: str, link_of: Callable[[str], Link]) -> bool:
-        """End the kernel that a failed run has left; False where it has left none. Raises NotFound, LinkDown."""
+        """End the kernel that a failed run has left; False where it has left none. Raises NotFound, Conflict (`other_computer`), LinkDown."""
         run = self._store.runs.get(run_id)
-        left = self.results.kernels.of(run)
-        if left is None:
+        if self.results.kernels.of(run) is None:
             return False
+        left = self.results.kernels.must(run)
         ended = Attempts().release(link_of(left.machine), left.name)
         self.results.kernels.gone(run)
         return ended

@@ -33,6 +33,7 @@ VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 EVIL = "http://evil.example"
 KEY = "SHA256:" + "A" * 43
 BODIES: dict[str, object] = {
+    "PUT pools/k": {"cap": 1},
     "machines": {"name": "box", "host": "127.0.0.9", "host_key": KEY},
     "machines/host-key": {"host": "127.0.0.9"},
     "machines/box": {"label": "Box"},

@@ -13,6 +13,7 @@ import pytest
 
 from jupyter_cloudml.agent import notebook
 from jupyter_cloudml.config import Config
+from jupyter_cloudml.errors import Conflict, NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs.attempts.compose import kept_for, resume_of
 from jupyter_cloudml.jobs.attempts.kept import KeptKernels, resumed
@@ -73,8 +74,16 @@ def test_it_says_from_where_a_run_is_run_again_and_why(store: Store, tmp_path: P
     clock.now += 60_000
     assert kernels.of(run) is None
     clock.now -= 60_000
+    store.computer = "here"
+    assert kernels.must(replace(run, computer="there")).machine == "box"
+    kernels.note(run.id, 1, "run-x-1", "local", [record])
+    with pytest.raises(Conflict, match="another computer"):
+        kernels.must(replace(run, computer="there"))
+    assert kernels.must(replace(run, computer="here")).pid == 0
     kernels.gone(run)
     assert kernels.of(run) is None
+    with pytest.raises(NotFound, match="was not kept"):
+        kernels.must(run)
 
 
 def test_another_machine_is_kept_to_and_the_pool_is_that_machines(store: Store) -> None:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ...clock import Clock, SystemClock
-from ...errors import JSON, NotFound
+from ...errors import JSON, Conflict, NotFound
+from ...machines.model import LOCAL
 from ...store import Store
 from ...store.jobs.records import RunRecord
 from ..notebooks.records import Record
@@ -75,11 +76,24 @@ class KeptKernels:
         return left if left.until_ms > self._clock.now_ms() else None
 
     def must(self, run: RunRecord) -> Left:
-        """Return the kernel that a run has left. Raises NotFound (`no_kernel`) that says why there is none."""
+        """Return the kernel that a run has left. Raises NotFound (`no_kernel`) that says why there is none, Conflict (`other_computer`) where
+        only another computer that shares the database can reach it.
+        """
         left = self.of(run)
         if left is None:
             raise no_kernel(run.id, self.why_not(run))
+        if self.is_elsewhere(run, left):
+            raise Conflict(
+                f"the kernel of the run {run.id} is on another computer, which has run it itself",
+                code="other_computer",
+                hint="ask for it there",
+            )
         return left
+
+    def is_elsewhere(self, run: RunRecord, left: Left) -> bool:
+        """Tell whether it is on another of the computers that share the database, as what that has run itself."""
+        here = self._store.computer
+        return left.machine == LOCAL and bool(here) and run.computer not in (None, here)
 
     def longer(self, run: RunRecord, until_ms: int) -> Left:
         """Note that the kernel of a run is kept until then. Raises NotFound, NoFolder, NoSpace."""
