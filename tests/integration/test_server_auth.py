@@ -62,6 +62,7 @@ QUERIES = (
     "workspaces/snapshots",
     "environments/sources",
     "jobs/parameters",
+    "runs/k/file",
 )
 
 
