@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import JSON, UsageError
 from jupyter_cloudml.jobs import scheduler
 from jupyter_cloudml.jobs.attempts.bridge import Bridge
+from jupyter_cloudml.jobs.attempts.data import DataOfRuns
 from jupyter_cloudml.jobs.attempts.kept import Left
 from jupyter_cloudml.jobs.desk import Desk, name_of
 from jupyter_cloudml.jobs.files import JobFiles
@@ -255,7 +257,11 @@ class JobVerbs:
 
     @contextmanager
     def serving(self, *, keep_ready: bool = False) -> Iterator[Scheduler]:
-        """Run a scheduler in this process meanwhile. `keep_ready`: machines that it has used have a runner wait for the next run."""
+        """Run a scheduler in this process meanwhile, which also syncs what notebooks of runs ask for with `dataset(…)`.
+
+        `keep_ready`: machines that it has used have a runner wait for the next run.
+        """
+        data = DataOfRuns(self._home, self._core, Config.from_environ().notebook_data)
         made = Scheduler(
             self._store,
             self._home,
@@ -263,12 +269,14 @@ class JobVerbs:
             self._desk.snapshots,
             parse_host_specs,
             keep_ready=keep_ready,
+            attend=data.attend,
         )
-        made.start()
         try:
+            made.start()
             yield made
         finally:
             made.close()
+            data.close()
 
     def hand_over(self) -> bool:
         """Where runs wait or go on and no scheduler works, start one of its own that ends with them. Tells whether it was started."""

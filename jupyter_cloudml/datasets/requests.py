@@ -56,14 +56,14 @@ class Request:
 
 
 def check_allowed(request: Request, allowed: Sequence[str]) -> None:
-    """Raise Conflict for what this server does not sync for kernels. `allowed`: `s3://`, `s3://bucket`, `s3://bucket/prefix`."""
+    """Raise Conflict for what is not synced for kernels here. `allowed`: `s3://`, `s3://bucket`, `s3://bucket/prefix`."""
     for each in allowed:
         if each == "s3://" or f"{request.source}/".startswith(f"{each.rstrip('/')}/"):
             return
     raise Conflict(
-        f"this Jupyter server does not sync {request.source} for notebooks",
+        f"the computer that is asked does not sync {request.source} for notebooks",
         code="not_allowed",
-        hint="it is switched off or limited by CloudMLApp.notebook_data in the server's configuration",
+        hint="it is switched off or limited there: by CloudMLApp.notebook_data of the server, or JUPYTER_CLOUDML_NOTEBOOK_DATA",
     )
 
 

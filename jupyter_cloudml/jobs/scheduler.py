@@ -45,8 +45,11 @@ class Scheduler:
         *,
         keep_ready: bool = True,
         on_event: Callable[[Event], None] = lambda event: None,
+        attend: Callable[[str], None] = lambda machine: None,
     ) -> None:
-        """`keep_ready`: machines that were used lately have a runner wait for the next run, while this works."""
+        """`keep_ready`: machines that were used lately have a runner wait for the next run, while this works. `attend` is told of each machine
+        that a run is on.
+        """
         folder = runs_folder(home)
         compose = Composer(store, home, snapshots, read_specs, folder)
         results = Results(store, folder)
@@ -58,6 +61,7 @@ class Scheduler:
             keep_ready=keep_ready,
             shared=store.files,
             clean_up=compose.clean_up,
+            attend=attend,
         )
         self.engine = Engine(store, self._executor, version=__version__, on_event=on_event)
         self._keeping = Keeping(Keeper(store, home))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -109,15 +108,15 @@ class Copies:
         self,
         code: Mapping[str, Any],
         link: Link,
-        cancelled: threading.Event | None = None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Lent:
-        """Have a machine keep the tree that was taken, and say where; what it has of it is not sent again.
+        """Have a machine keep the tree that was taken, and say where; what it has of it is not sent again. Called off once it is not `wanted`.
 
         Raises NotFound (`no_code`) where it is not kept here any more, NoSpace, AgentError, ProtocolError, Cancelled, LinkDown.
         """
         root, tree = Path(str(code["root"])), str(code["tree"])
         place = str(root) if link.machine == LOCAL else self._place_of(root, link.machine)
-        with _Lending(link, cancelled or threading.Event()) as lending:
+        with _Lending(link, wanted) as lending:
             answer = lending.run(lambda: self._kept(root, tree), tree, place)
         links = self._links(root, code, answer)
         return Lent(str(answer["place"]), tree, root.name, str(code["inside"]), links)
@@ -164,8 +163,8 @@ class Copies:
 class _Lending:
     """One call of onhost/lend.py."""
 
-    def __init__(self, link: Link, cancelled: threading.Event) -> None:
-        self._link, self._cancelled = link, cancelled
+    def __init__(self, link: Link, wanted: Callable[[], bool]) -> None:
+        self._link, self._wanted = link, wanted
         self._line = bytearray()
         self._complaint = b""
         self._process = RemoteProcess.start(
@@ -233,7 +232,7 @@ class _Lending:
 
     def _write(self, data: bytes) -> None:
         for at in range(0, len(data), PIECE):
-            if self._cancelled.is_set():
+            if not self._wanted():
                 raise Cancelled(f"the copying of code to {self._link.machine} was called off")
             if not self._process.write(data[at : at + PIECE], SILENT_S):
                 raise LinkDown(f"{self._link.machine} does not take the code")
@@ -252,7 +251,7 @@ class _Lending:
                 self._line += got.data
             if isinstance(got, Output | LinkChange):
                 deadline = time.monotonic() + SILENT_S
-            if self._cancelled.is_set() or len(self._line) > MAX_ANSWER:
+            if not self._wanted() or len(self._line) > MAX_ANSWER:
                 raise Cancelled(f"the copying of code to {self._link.machine} was called off")
             if time.monotonic() > deadline:
                 raise LinkDown(f"{self._link.machine} does not answer while it is sent code")

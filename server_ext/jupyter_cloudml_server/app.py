@@ -7,9 +7,9 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Enum, List, Unicode
+from traitlets import Bool, Enum, List, Unicode, default
 
-from jupyter_cloudml.config import Config
+from jupyter_cloudml.config import NOTEBOOK_DATA, Config
 from jupyter_cloudml.errors import CloudMLError
 from jupyter_cloudml_server.core import Core
 from jupyter_cloudml_server.handlers import routes
@@ -42,9 +42,12 @@ class CloudMLApp(ExtensionApp):
     ).tag(config=True)
     notebook_data = List(
         Unicode(),
-        ["s3://"],
-        help="What dataset() in notebooks may ask this server to sync with its credentials: s3://, s3://BUCKET or s3://BUCKET/PREFIX, any number. Empty: nothing.",
+        help="What dataset() in notebooks may ask this server to sync with its credentials: s3://, s3://BUCKET or s3://BUCKET/PREFIX, any number. Empty: nothing. By default what JUPYTER_CLOUDML_NOTEBOOK_DATA says, else s3://.",
     ).tag(config=True)
+
+    @default("notebook_data")
+    def _notebook_data_default(self) -> list[str]:
+        return list(Config.from_environ().notebook_data)
 
     scheduler = Bool(
         True,
@@ -66,6 +69,9 @@ class CloudMLApp(ExtensionApp):
     def initialize_settings(self) -> None:
         """Build the core and put the kernels back on the map; no request can come yet."""
         server = self._server()
+        if tuple(self.notebook_data) != Config.from_environ().notebook_data:
+            # Schedulers and terminals that this server starts heed it as well.
+            os.environ[NOTEBOOK_DATA] = ",".join(self.notebook_data)
         try:
             self._core: Core | CloudMLError = Core(
                 Config.from_environ(),

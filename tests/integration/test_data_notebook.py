@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from ast import literal_eval
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import runs
 from buckets import Bucket
 from cloudbox.commands import CommandFailed
 from cloudbox.faults import Host
@@ -22,9 +24,12 @@ from faulty import Fault, proxy
 from liveserver import places, thread_server
 
 from benchmarks.s3 import S3
+from jupyter_cloudml import Client
 from jupyter_cloudml.clock import SystemClock
+from jupyter_cloudml.config import NOTEBOOK_DATA
 from jupyter_cloudml.datasets.answering import Answering
 from jupyter_cloudml.datasets.service import Datasets
+from jupyter_cloudml.jobs.attempts import installation
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.machines.operations import Operations
 from jupyter_cloudml.machines.service import Machines
@@ -135,6 +140,28 @@ def test_a_notebook_gets_the_folder_as_the_bucket_is(
     with place.server(bucket.url("q")):
         assert place.ask(bucket.url("p"))[0] == "not_allowed"
         assert place.ask(bucket.url("q"))[1] == ["one"]
+
+
+def test_a_run_gets_its_data_from_its_scheduler_without_a_jupyter_server(
+    place: Place, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The Python of these tests, which the hosts have as well: making one takes a minute.
+    monkeypatch.setattr(installation, "python_for_runs", lambda *args: sys.executable)
+    monkeypatch.setenv(NOTEBOOK_DATA, f"s3://elsewhere, {bucket.url('p')}")
+    bucket.put(**{"p/a": b"1", "q/b": b"2"})
+    path = tmp_path / "asks.ipynb"
+    asked = [ASK.format(source=bucket.url(prefix), options={}) for prefix in "pq"]
+    path.write_text(json.dumps(runs.notebook(*asked)))
+    with Client() as client, client.jobs.serving():
+        run = client.jobs.wait(client.jobs.run(str(path), on="box").id)
+        shown = client.jobs.show(run.id)
+    assert run.state == "succeeded", shown
+    cells = json.loads(Path(str(shown["executed_notebook"])).read_text())["cells"]
+    first, second = (place.got("".join(o["text"] for o in cell["outputs"])) for cell in cells)
+    assert first[0].endswith(f"/{bucket.name}/p") and first[1] == ["a"]
+    assert second[0] == "not_allowed" and NOTEBOOK_DATA in second[1]
+    provenance: Any = shown["provenance"]
+    assert [each["source"] for each in provenance["data"]] == [bucket.url("p")]
 
 
 def test_an_interrupt_calls_it_off_and_two_that_ask_share_one(

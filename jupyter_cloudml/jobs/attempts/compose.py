@@ -73,7 +73,7 @@ class Composer:
         here = Path(spec.notebook).parent
         copy, place = None, None
         if snapshot.code.get("copy"):
-            copy = self._copies.lend(snapshot.code, link)
+            copy = self._copies.lend(snapshot.code, link, order.wanted)
         else:
             place = place_of(self._home, str(here), link.machine)
         synced = place.folder if place else snapshot.code.get("folder")

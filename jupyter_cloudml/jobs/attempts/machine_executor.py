@@ -42,14 +42,15 @@ class MachineExecutor:
         keep_ready: bool = False,
         shared: FileRepository | None = None,
         clean_up: Callable[[Order, Link], None] = lambda order, link: None,
+        attend: Callable[[str], None] = lambda machine: None,
     ) -> None:
         """`ended` is called once all records of an attempt are kept, before anybody hears of its end. `keep_ready`: machines have a runner wait
         for the next run, until this is closed. `shared` is where other computers of the database find the records. `clean_up` deletes what a
-        runner that was killed has left.
+        runner that was killed has left. `attend` is told of each machine that a run is on.
         """
         self._link_of, self._compose = link_of, compose
         self._files = RunFiles(folder, shared)
-        self.ended, self._clean_up = ended, clean_up
+        self.ended, self._clean_up, self._attend = ended, clean_up, attend
         self._attempts = attempts or Attempts()
         self._ready = Readiness(self._attempts.keep_ready) if keep_ready else None
         self._followed: dict[str, Followed] = {}
@@ -227,6 +228,7 @@ class MachineExecutor:
         return not left.thread.is_alive()
 
     def _follow(self, order: Order, attempt: Attempt) -> Followed:
+        self._attend(order.machine)
         with self._lock:
             known = self._followed.get(order.name)
             if known is None:
