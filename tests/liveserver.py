@@ -28,6 +28,9 @@ API = "cloudml/api/v1/"
 BASE_URL = "/a%40b/"  # as behind a proxy: nothing may rely on being at the root
 START_S = 60.0  # a computer under load takes its time
 STOP_S = 30.0
+# JupyterLab and what comes with it ask Node.js and npm for their settings at each start; the browser's tests have all of them.
+OTHERS = ["jupyterlab", "notebook", "notebook_shim", "jupyter_lsp"]
+EXTENSIONS = {"jupyter_cloudml_server": True, **dict.fromkeys(OTHERS, False)}
 OWNER = "CLOUDML_TEST_OWNER"  # the pytest that a process belongs to: its number and when it began
 
 
@@ -317,7 +320,7 @@ def start_server(
         *("-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.port=0"),
         f"--ServerApp.root_dir={notebooks}",
         f"--ServerApp.base_url={BASE_URL}",
-        "--ServerApp.jpserver_extensions={'jupyter_cloudml_server': True}",
+        f"--ServerApp.jpserver_extensions={EXTENSIONS}",
         *arguments,
     ]
     variables = {**os.environ, **places(root), "JUPYTER_TOKEN": token, **(env or {})}

@@ -122,6 +122,7 @@ class Lab:
             "--LabApp.expose_app_in_browser=True",
             "--JupyterNotebookApp.expose_app_in_browser=True",
             "--LabApp.extension_manager=readonly",
+            "--LanguageServerManager.autodetect=False",  # which asks npm at each start
             *self._arguments,
         ]
         with self.log.open("ab") as log:

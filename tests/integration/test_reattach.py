@@ -708,11 +708,12 @@ def test_a_full_disk_does_not_keep_a_server_from_finding_its_kernels(
 def test_a_disk_without_room_for_sessions_is_named_and_other_kernels_work(
     disk: Path, home: Home
 ) -> None:
-    fill(disk)
+    ballast = fill(disk)
     home.start()
     answer = home.server.api("GET", "machines")
     assert (answer.status, answer.json()["code"]) == (503, "store_full")
     assert home.open(kernel="python3")["kernel"]["id"]
+    ballast.unlink()  # without room no agent can be asked to end what is left
 
 
 def test_the_users_own_choice_of_a_session_table_is_respected(home: Home) -> None:
