@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,45 +49,67 @@ def _cpu_times() -> tuple[float, float] | None:
     return sum(fields) - fields[3] - fields[4], sum(fields)
 
 
-def _sessions() -> dict[int, tuple[float, int, list[int]]]:
-    """Session -> (CPU seconds, resident bytes, pids)."""
-    found: dict[int, tuple[float, int, list[int]]] = {}
+class Session:
+    """The processes of a session, and of those that were started from within it: CPU seconds, resident bytes, pids."""
+
+    def __init__(self) -> None:
+        self.seconds, self.memory = 0.0, 0
+        self.pids: list[int] = []
+
+
+def gather(rows: Iterable[tuple[int, int, int, float, int]]) -> dict[int, Session]:
+    """Sessions from rows of (pid, parent, session, CPU seconds, bytes): a run's kernel has a session of its own, and is the run's. Pure."""
+    members: dict[int, list[tuple[int, float, int]]] = {}
+    session_of: dict[int, int] = {}
+    starter: dict[int, int] = {}  # session -> the parent of its first process
+    for pid, parent, session, seconds, memory in rows:
+        members.setdefault(session, []).append((pid, seconds, memory))
+        session_of[pid] = session
+        if pid == session:
+            starter[session] = parent
+    found = {session: Session() for session in members}
+    for session, processes in members.items():
+        at, seen = session, set[int]()
+        while at in found and at not in seen:
+            seen.add(at)
+            for pid, seconds, memory in processes:
+                found[at].seconds += seconds
+                found[at].memory += memory
+                found[at].pids.append(pid)
+            at = session_of.get(starter.get(at, 0), 0)
+    return found
+
+
+def _sessions() -> dict[int, Session]:
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
-        return _sessions_by_ps()
+        return gather(_rows_of_ps())
+    return gather(_rows(pids))
+
+
+def _rows(pids: Iterable[int]) -> Iterator[tuple[int, int, int, float, int]]:
     for pid in pids:
         try:
             with open(f"/proc/{pid}/stat") as file:
                 fields = file.read().rpartition(")")[2].split()
         except OSError:
             continue
-        session = int(fields[3])
         seconds = (int(fields[11]) + int(fields[12])) / TICKS
-        before = found.get(session, (0.0, 0, []))
-        found[session] = (
-            before[0] + seconds,
-            before[1] + int(fields[21]) * PAGE,
-            [*before[2], pid],
-        )
-    return found
+        yield pid, int(fields[1]), int(fields[3]), seconds, int(fields[21]) * PAGE
 
 
-def _sessions_by_ps() -> dict[int, tuple[float, int, list[int]]]:
-    found: dict[int, tuple[float, int, list[int]]] = {}
-    done = subprocess.run(["ps", "-axo", "pid=,pgid=,time=,rss="], capture_output=True, text=True)
+def _rows_of_ps() -> Iterator[tuple[int, int, int, float, int]]:
+    """Yield the same where there is no /proc; a group stands for a session there."""
+    done = subprocess.run(
+        ["ps", "-axo", "pid=,ppid=,pgid=,time=,rss="], capture_output=True, text=True
+    )
     for line in done.stdout.splitlines():
-        pid, group, spent, rss = line.split()
+        pid, parent, group, spent, rss = line.split()
         seconds = 0.0
         for part in spent.replace("-", ":").split(":"):
             seconds = seconds * 60 + float(part)
-        before = found.get(int(group), (0.0, 0, []))
-        found[int(group)] = (
-            before[0] + seconds,
-            before[1] + int(rss) * 1024,
-            [*before[2], int(pid)],
-        )
-    return found
+        yield int(pid), int(parent), int(group), seconds, int(rss) * 1024
 
 
 class Gpus:
@@ -225,10 +247,9 @@ class Gauges:
         self._answer, self._answered = {"machine": machine, "processes": processes}, now
         return self._answer
 
-    def _of(
-        self, owned: Owned, sessions: dict[int, tuple[float, int, list[int]]], now: float
-    ) -> JSON:
-        seconds, memory, pids = sessions.get(owned.process.pid or 0, (0.0, 0, []))
+    def _of(self, owned: Owned, sessions: dict[int, Session], now: float) -> JSON:
+        session = sessions.get(owned.process.pid or 0) or Session()
+        seconds, memory, pids = session.seconds, session.memory, session.pids
         at, before = self._spent.get(owned.process.id, (now, seconds))
         self._spent[owned.process.id] = (now, seconds)
         owned.process.peak_bytes = max(owned.process.peak_bytes, memory)

@@ -28,12 +28,23 @@ class Lists:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def jobs(self, *, after: str = "", limit: int = 50, text: str = "") -> Json:
-        """Return jobs by name, those after `after` that have `text` in their name, and what to ask for next."""
-        found = self._store.jobs.page(after=after, limit=limit + 1, text=text)
+    def jobs(
+        self,
+        *,
+        after: str = "",
+        limit: int = 50,
+        text: str = "",
+        only: str = "",
+        counts: bool = False,
+    ) -> Json:
+        """Return jobs by name, those after `after` that have `text` in their name and are of the kind `only`, and what to ask for next; with
+        `counts` also how many there are of each kind with that text.
+        """
+        found = self._store.jobs.page(after=after, limit=limit + 1, text=text, only=only)
         shown = found[:limit]
         more = shown[-1].name if len(found) > limit else None
-        return {"jobs": [*self.told(shown)], "next": more}
+        told: Json = {"jobs": [*self.told(shown)], "next": more}
+        return {**told, "counts": {**self._store.counts.jobs(text)}} if counts else told
 
     def job(self, name: str) -> Json:
         """Return one job, with its triggers and what is wrong with any of them. Raises NotFound."""
@@ -58,12 +69,20 @@ class Lists:
         states: Sequence[str] = (),
         before: str | None = None,
         limit: int = 50,
+        counts: bool = False,
     ) -> Json:
-        """Return runs, the newest first, and what to ask for next. Raises NotFound for a job that is not there."""
+        """Return runs, the newest first, and what to ask for next; with `counts` also how many of the last thousand of the job are in each state.
+
+        Raises NotFound for a job that is not there.
+        """
         job_id = None if job is None else self._store.jobs.get(job).id
         found = self._store.runs.page(job_id=job_id, states=states, before=before, limit=limit + 1)
         shown = found[:limit]
-        return {"runs": [*self.runs_told(shown)], "next": shown[-1].id if found[limit:] else None}
+        more = shown[-1].id if found[limit:] else None
+        told: Json = {"runs": [*self.runs_told(shown)], "next": more}
+        if counts and job_id is not None:
+            told["counts"] = {**self._store.counts.runs(job_id)}
+        return told
 
     def runs_told(self, runs: Sequence[RunRecord]) -> list[Json]:
         """Return runs with the names of their jobs and machines."""

@@ -141,10 +141,14 @@ class Results:
         there = [path if run.ended_ms and path.exists() else None for path in (notebook, page)]
         return self._told(run, attempts, *there)
 
-    def notebook(self, run_id: str) -> Path:
-        """Return the executed notebook of a run, made now where it goes on. Raises NotFound."""
+    def notebook(self, run_id: str, attempt: int | None = None) -> Path:
+        """Return the executed notebook of a run, or of an earlier attempt; made now where the run goes on. Raises NotFound."""
         run = self._store.runs.get(run_id)
-        notebook, _ = self._made(run, self._store.runs.attempts(run_id), page=False)
+        attempts = self._store.runs.attempts(run_id)
+        if attempt is not None and attempt < len(attempts):
+            kept = self._folder / run_id / f"{attempt}.ipynb"
+            return _there(kept if kept.exists() else None, run_id)
+        notebook, _ = self._made(run, attempts, page=False)
         return _there(notebook, run_id)
 
     def page(self, run_id: str) -> Path:
@@ -171,6 +175,7 @@ class Results:
             "html": None if page is None else str(page),
             "provenance": self._provenance(run, attempts),
             "cost": sum(costs) / 1e6 if costs else None,
+            "artifacts": [_artifact(each) for each in self._store.results.artifacts(run.id)],
             "cells": self._cells(run, attempts),
             "files": self._written.told(run.id, len(attempts)),
             "notices": [_notice(each) for each in self._store.notices.of(run.id)],
@@ -330,4 +335,14 @@ def _attempt(found: AttemptRecord) -> Mapping[str, JSON]:
         "exit": found.exit,
         "started_ms": found.started_ms,
         "ended_ms": found.ended_ms,
+        "cost": None if found.cost_micros is None else found.cost_micros / 1e6,
+    }
+
+
+def _artifact(found: Artifact) -> dict[str, JSON]:
+    return {
+        "kind": found.kind,
+        "attempt": found.attempt,
+        "bytes": found.bytes,
+        "sha256": found.sha256,
     }

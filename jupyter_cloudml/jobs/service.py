@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from jupyter_cloudml.clock import Clock, SystemClock
 from jupyter_cloudml.errors import JSON, Conflict, UsageError
@@ -38,6 +38,20 @@ class Preview:
 
     words: str
     next_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a backfill would do: due times in the range, how many have had their run, the first and the last of them (UTC ms)."""
+
+    due: int
+    ran: int
+    first_ms: int
+    last_ms: int
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return it as JSON."""
+        return {**asdict(self)}
 
 
 class Jobs:
@@ -207,6 +221,15 @@ class Jobs:
         self._tell(told)
         self._wake()
         return runs
+
+    def filling(
+        self, name: str, from_ms: int, until_ms: int, *, trigger_key: str | None = None
+    ) -> Filling:
+        """Tell what `backfill` of a trigger by time would do, and do nothing. Raises as it does."""
+        trigger = self._trigger_by_time(self._store.jobs.get(name), trigger_key)
+        due = schedule.between(trigger_of(trigger), from_ms, until_ms)
+        ran = self._store.runs.fired(trigger.id, [str(each) for each in due])
+        return Filling(len(due), ran, due[0], due[-1])
 
     def cancel(self, run_id: str) -> RunRecord:
         """Have a run end: at once where nothing runs, else as soon as its process is confirmed dead. Raises NotFound."""

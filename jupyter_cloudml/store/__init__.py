@@ -8,6 +8,7 @@ from jupyter_cloudml.store.computer import own_name
 from jupyter_cloudml.store.engine import Database, StoreError, open_database
 from jupyter_cloudml.store.events import AuditRepository, EventRepository
 from jupyter_cloudml.store.jobs.claims import ClaimRepository
+from jupyter_cloudml.store.jobs.counts import Counts
 from jupyter_cloudml.store.jobs.definitions import JobRepository
 from jupyter_cloudml.store.jobs.files import FileRepository
 from jupyter_cloudml.store.jobs.firing import FiringRepository
@@ -39,6 +40,7 @@ class Store:
         self.hooks = HookRepository(database)
         self.pages = PageRepository(database)
         self.claims = ClaimRepository(database, computer)
+        self.counts = Counts(database)
         self.pools = PoolRepository(database)
         self.results = ResultRepository(database)
         # Files of runs lie in the home folder; where several computers share the database, also in that.

@@ -9,11 +9,12 @@ import {
   IFoundSource,
   IImage,
   IKernel,
-  IKernelGauges,
   IMachine,
   IMachineForm,
   IMachineGauges,
   IOperation,
+  IProcess,
+  IProcessGauges,
   ISSHMachine,
   ISuggestion,
   MachineChange
@@ -133,12 +134,20 @@ export class CloudMLClient {
     return this.get(`${machinePath(machine)}/drift${query}`);
   }
 
-  async machineGauges(name: string): Promise<IMachineGauges> {
-    const path = `${machinePath(name)}/gauges`;
-    return (await this.get<{ machine: IMachineGauges }>(path)).machine;
+  /** The gauges of a machine and, by their ids, of the processes there. */
+  machineGauges(name: string): Promise<{
+    readonly machine: IMachineGauges;
+    readonly processes: Readonly<Record<string, IProcessGauges>>;
+  }> {
+    return this.get(`${machinePath(name)}/gauges`);
   }
 
-  kernelGauges(id: string): Promise<IKernelGauges> {
+  /** The processes that a machine keeps, with what they are labelled as. */
+  async processes(name: string): Promise<ReadonlyArray<IProcess>> {
+    return (await this.get<{ processes: IProcess[] }>(`${machinePath(name)}/processes`)).processes;
+  }
+
+  kernelGauges(id: string): Promise<IProcessGauges> {
     return this.get(`kernels/${encodeURIComponent(id)}/gauges`);
   }
 

@@ -2,7 +2,7 @@ import { Poll } from '@lumino/polling';
 
 import { CloudMLClient, CloudMLError } from './api';
 import { Observable } from './observable';
-import { IKernelGauges, IMachineGauges } from './types';
+import { IMachineGauges, IProcessGauges } from './types';
 
 /** What to measure; a kernel only where it is ours. */
 export interface IGaugeTarget {
@@ -10,16 +10,27 @@ export interface IGaugeTarget {
   readonly kernel: string | null;
 }
 
+/** How busy a machine is, and what one process there has of it. */
 export interface IGauges {
   readonly machine: IMachineGauges;
-  readonly kernel: IKernelGauges | null;
+  readonly own: IProcessGauges | null;
 }
 
-/** Reads the gauges of one machine and kernel, only while somebody looks. */
+/** Read the gauges of a machine and of a kernel there. */
+export async function gaugesOf(client: CloudMLClient, target: IGaugeTarget): Promise<IGauges> {
+  const [{ machine }, own] = await Promise.all([
+    client.machineGauges(target.machine),
+    // A kernel that has just started or ended has no gauges: the machine's are still worth showing.
+    target.kernel ? client.kernelGauges(target.kernel).catch(() => null) : null
+  ]);
+  return { machine, own };
+}
+
+/** Gauges that are read only while somebody looks. */
 export class GaugesModel extends Observable {
+  /** `read` gives null where there is nothing to measure. */
   constructor(
-    private readonly _client: CloudMLClient,
-    private readonly _target: () => IGaugeTarget | null,
+    private readonly _read: () => Promise<IGauges | null>,
     visible: () => boolean
   ) {
     super();
@@ -32,7 +43,7 @@ export class GaugesModel extends Observable {
     });
   }
 
-  /** The last reading; null while there is none for the target. */
+  /** The last reading; null while there is none. */
   get value(): IGauges | null {
     return this._value;
   }
@@ -52,24 +63,14 @@ export class GaugesModel extends Observable {
   }
 
   private async _load(): Promise<void> {
-    const target = this._target();
     try {
-      this._value = target ? await this._read(target) : null;
+      this._value = await this._read();
     } catch (reason) {
       this._value = null;
       throw CloudMLError.from(reason);
     } finally {
       this.emit();
     }
-  }
-
-  private async _read(target: IGaugeTarget): Promise<IGauges> {
-    const [machine, kernel] = await Promise.all([
-      this._client.machineGauges(target.machine),
-      // A kernel that has just started or ended has no gauges: the machine's are still worth showing.
-      target.kernel ? this._client.kernelGauges(target.kernel).catch(() => null) : null
-    ]);
-    return { machine, kernel };
   }
 
   private readonly _poll: Poll;

@@ -134,10 +134,16 @@ export interface IMachineGauges {
   readonly gpus: ReadonlyArray<IGpuGauge>;
 }
 
-export interface IKernelGauges {
+export interface IProcessGauges {
   readonly cpu_percent: number | null;
   readonly memory_used: number | null;
   readonly gpu_memory_used: number | null;
+}
+
+/** A process that a machine keeps. */
+export interface IProcess {
+  readonly id: string;
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** A host found in the user's SSH configuration. */

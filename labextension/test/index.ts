@@ -4,5 +4,6 @@ import './test_flight';
 import './test_forms';
 import './test_job_models';
 import './test_machines';
+import './test_origin';
 import './test_paged';
 import './test_run_model';

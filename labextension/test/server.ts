@@ -1,10 +1,18 @@
 import { Event } from '@jupyterlab/services';
+import { TranslationBundle } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
 
 import { CloudMLClient } from '../src/api';
 import { EventIDs } from '../src/events';
 import { JobsModel } from '../src/jobs/model';
 import { ICloudML } from '../src/tokens';
+
+/** Words as they are written here. */
+export const trans = {
+  __: (text: string, ...args: unknown[]) =>
+    text.replace(/%(\d)/g, (_, n) => String(args[Number(n) - 1])),
+  _n: (one: string, many: string, n: number) => (n === 1 ? one : many).replace('%1', String(n))
+} as unknown as TranslationBundle;
 
 type Answer = (body: unknown) => unknown;
 
@@ -44,6 +52,8 @@ export class Server {
       clockOffset: 0,
       get: (path: string) => answer('GET', path),
       ask: (path: string, body: object) => answer('POST', path, body),
+      processes: (name: string) => answer('GET', `processes ${name}`),
+      machineGauges: (name: string) => answer('GET', `gauges ${name}`),
       listMachines: () => answer('GET', 'machines'),
       listKernels: () => answer('GET', 'kernels')
     } as unknown as CloudMLClient;

@@ -52,9 +52,11 @@ class JobCalls:
 
     # -- jobs -------------------------------------------------------------------------------------
 
-    async def all(self, after: str, limit: int, text: str) -> Json:
+    async def all(self, after: str, limit: int, text: str, only: str, counts: bool) -> Json:
         """Return a page of jobs."""
-        return await self._local.run(self._lists.jobs, after=after, limit=limit, text=text)
+        return await self._local.run(
+            self._lists.jobs, after=after, limit=limit, text=text, only=only, counts=counts
+        )
 
     async def get(self, name: str) -> Json:
         """Return one job. Raises NotFound."""
@@ -121,22 +123,24 @@ class JobCalls:
         """Run a job now. Raises NotFound, UsageError, and what a sync raises."""
 
         def work() -> Json:
-            run = self._desk.jobs.run(name, _parameters(body), token=_text(body, "token"))
+            run = self._desk.jobs.run(
+                name, _parameters(body), token=_text(body, "token"), sweep=body.get("sweep")
+            )
             self._asked()
             return self._lists.runs_told([run])[0]
 
         return await self._remote.run(work)
 
     async def backfill(self, name: str, body: Mapping[str, JSON]) -> Json:
-        """Make the runs of a range. Raises NotFound, UsageError."""
+        """Make the runs of a range, or only tell how many that would be. Raises NotFound, UsageError."""
+        range_ms = cast(int, body["from_ms"]), cast(int, body["until_ms"])
+        key = _text(body, "trigger")
 
         def work() -> Json:
-            made = self._desk.jobs.backfill(
-                name,
-                cast(int, body["from_ms"]),
-                cast(int, body["until_ms"]),
-                trigger_key=_text(body, "trigger"),
-            )
+            jobs = self._desk.jobs
+            if body.get("dry_run") is True:
+                return {"runs": [], **jobs.filling(name, *range_ms, trigger_key=key).to_dict()}
+            made = jobs.backfill(name, *range_ms, trigger_key=key)
             self._asked()
             return {"runs": [*self._lists.runs_told(made)]}
 
@@ -194,11 +198,11 @@ class JobCalls:
     # -- runs -------------------------------------------------------------------------------------
 
     async def runs(
-        self, job: str | None, states: Sequence[str], before: str | None, limit: int
+        self, job: str | None, states: Sequence[str], before: str | None, limit: int, counts: bool
     ) -> Json:
         """Return a page of runs. Raises NotFound for the job."""
         return await self._local.run(
-            self._lists.runs, job=job, states=states, before=before, limit=limit
+            self._lists.runs, job=job, states=states, before=before, limit=limit, counts=counts
         )
 
     async def summary(self, since_ms: int | None) -> Json:
@@ -219,6 +223,7 @@ class JobCalls:
                 given,
                 name=_text(body, "name"),
                 token=_text(body, "token"),
+                sweep=body.get("sweep"),
                 content=None if content is None else json.dumps(content).encode(),
             )
             self._asked()
@@ -291,9 +296,9 @@ class JobCalls:
 
         return await self._local.run(work)
 
-    async def notebook(self, run_id: str) -> Path:
-        """Return the executed notebook, made now where the run goes on. Raises NotFound."""
-        return await self._local.run(self._desk.results.notebook, run_id)
+    async def notebook(self, run_id: str, attempt: int | None) -> Path:
+        """Return the executed notebook of the last attempt (None) or an earlier one, made now where the run goes on. Raises NotFound."""
+        return await self._local.run(self._desk.results.notebook, run_id, attempt)
 
     async def page(self, run_id: str) -> Path:
         """Return the page of a run. Raises NotFound, UsageError."""

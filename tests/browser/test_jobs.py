@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,10 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
     expect(cell(view, 2)).to_contain_text("alpha is 0.5")
     expect(cell(view, 2).locator("b")).to_have_text("bold")
     expect(cell(view, 3)).to_contain_text("running")
+    busy = page(view).get_by_role("region", name=re.compile("How busy"))
+    expect(busy.get_by_role("meter", name="CPU")).to_be_visible(timeout=RUN_MS)
+    # Its process is the runner, with the kernel in a session of its own.
+    expect(busy).to_contain_text(re.compile(r"This run: CPU \d+% · \d{2,} MB"), timeout=RUN_MS)
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         view.theme(theme)
         assert view.axe(FRONT) == []
@@ -96,8 +101,20 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
     expect(cell(view, 3)).to_contain_text("gone on")
     assert view.page.evaluate("window.escaped") is None
     facts = page(view).locator(".jp-cloudml-fold").filter(has_text="What ran")
-    facts.locator("summary").click()
+    facts.locator("summary", has_text="What ran").click()
     expect(facts).to_contain_text(f"{name}.ipynb")
+    expect(facts).to_contain_text("Somebody asked for it.")
+    facts.locator("summary", has_text="packages").click()
+    facts.get_by_label("Filter the packages").fill("IPykernel=")
+    expect(facts.get_by_role("list", name="Packages")).to_contain_text("ipykernel==")
+    expect(busy).to_have_count(0)
+    page(view).locator("summary", has_text="Files").click()
+    files = page(view).get_by_role("table").filter(has_text="Notebook")
+    expect(files.get_by_role("row").filter(has_text="Notebook")).to_contain_text("kB")
+    with view.page.expect_download() as log:
+        files.get_by_role("button", name=re.compile(r"Download .*\.txt")).click()
+    assert "gone on" in Path(log.value.path()).read_text()
+    assert view.axe(FRONT) == []
     page(view).locator("summary", has_text="Log").click()
     expect(page(view).get_by_role("log")).to_contain_text("gone on")
     with view.page.expect_download() as kept:

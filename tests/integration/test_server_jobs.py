@@ -123,7 +123,23 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
     page = server.api("GET", f"runs/{run['id']}/html")
     assert b"alpha is 2" in page.body and page.headers["Content-Security-Policy"] == "sandbox"
     assert page.headers["Content-Disposition"].startswith("attachment")
-    assert server.get(f"runs/{run['id']}")["html"].endswith("/1.html")
+    shown = server.get(f"runs/{run['id']}")
+    assert shown["html"].endswith("/1.html")
+    assert [(each["kind"], each["attempt"]) for each in shown["artifacts"]] == [
+        ("html", 1),
+        ("notebook", 1),
+    ]
+    size = len(server.api("GET", f"runs/{run['id']}/notebook?attempt=1").body)
+    assert shown["artifacts"][1]["bytes"] == size
+    assert [each["cost"] for each in shown["attempts"]] == [None]
+
+    swept = {**body, "parameters": {}, "token": "s", "sweep": {"alpha": [1, 2]}}
+    sweep = made(server.api("POST", "runs", swept))
+    other = made(server.api("POST", f"jobs/{name}/run", {"sweep": [{"alpha": 3}]}))
+    assert [sweep["sweep_count"], other["sweep_count"]] == [2, 1]
+    assert server.api("POST", "runs", {**swept, "token": "t", "sweep": {"alpha": 1}}).status == 400
+    for each in (sweep, other):
+        assert server.api("POST", f"runs/{each['id']}/cancel").status == 200
 
     cell = notebook("print('only this')")
     other = made(
@@ -139,7 +155,7 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
     assert server.api("GET", f"runs/{other['id']}/log").body == b"only this\n"
     assert ended(server, retried["id"])["state"] in ("cancelled", "succeeded")
     job = server.get(f"jobs/{name}")
-    assert (len(job["strip"]), job["path"]) == (3, f"{name}.ipynb")
+    assert (len(job["strip"]), job["path"]) == (5, f"{name}.ipynb")
 
 
 def test_a_job_is_made_changed_paged_paused_filled_and_deleted(site: Site, name: str) -> None:
@@ -169,12 +185,23 @@ def test_a_job_is_made_changed_paged_paused_filled_and_deleted(site: Site, name:
     assert made(server.api("POST", f"jobs/{name}/resume"), 200)["paused"] is False
 
     day = 86_400_000
-    filled = server.api("POST", f"jobs/{name}/backfill", {"from_ms": day, "until_ms": 3 * day})
+    range_ms = {"from_ms": day, "until_ms": 3 * day}
+    asked = made(server.api("POST", f"jobs/{name}/backfill", {**range_ms, "dry_run": True}))
+    assert asked == {"runs": [], "due": 3, "ran": 0, "first_ms": day, "last_ms": 3 * day}
+    assert server.get(f"runs?job={name}")["runs"] == [], "a dry run makes none"
+    filled = server.api("POST", f"jobs/{name}/backfill", range_ms)
+    again = made(server.api("POST", f"jobs/{name}/backfill", {**range_ms, "dry_run": True}))
+    assert (again["due"], again["ran"]) == (3, 3)
     assert [run["due_ms"] for run in made(filled)["runs"]] == [day, 2 * day, 3 * day]
     page = server.get(f"runs?job={name}&limit=2")
     rest = server.get(f"runs?job={name}&limit=2&before={page['next']}")
     assert [run["due_ms"] for run in page["runs"] + rest["runs"]] == [3 * day, 2 * day, day]
     assert server.api("GET", "runs?state=odd").status == 400
+    assert sum(server.get(f"runs?job={name}&counts=true")["counts"].values()) == 3
+    kinds = server.get(f"jobs?q={name}&counts=true")["counts"]
+    assert (kinds["all"], kinds["paused"]) == (1, 0)
+    assert server.get(f"jobs?q={name}&only=paused")["jobs"] == []
+    assert server.api("GET", "jobs?only=odd").status == 400
     counts = server.get("runs/summary")
     assert {"job": name, "due_ms": job["next_due_ms"]} in counts["next"]
 

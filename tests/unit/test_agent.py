@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_cloudml.agent import hosts_program, joined, sockets
+from jupyter_cloudml.agent import gauges, hosts_program, joined, sockets
 from jupyter_cloudml.agent.command import BACKLOG
 from jupyter_cloudml.agent.connection import Connection
 from jupyter_cloudml.agent.keeper import Keeper
@@ -324,3 +324,21 @@ def test_a_process_that_this_user_may_not_end_is_logged_and_the_agent_lives(
         patched.setattr(os, "killpg", refuse)
         agent.owned[row["id"]].stop(5)
     assert "may not be ended" in capsys.readouterr().err
+
+
+def test_what_a_process_has_started_in_a_session_of_its_own_counts_for_it() -> None:
+    rows = [
+        (1, 0, 1, 1.0, 10),  # init
+        (5, 1, 5, 1.0, 10),  # the agent
+        (7, 5, 7, 2.0, 100),  # a run's runner, and a child of it
+        (8, 7, 7, 1.0, 50),
+        (9, 7, 9, 4.0, 1000),  # its kernel, with a child
+        (10, 9, 9, 8.0, 2000),
+        (11, 5, 11, 3.0, 7),  # another run
+        (20, 21, 20, 1.0, 1),  # two that cannot be: each has started the other
+        (21, 20, 21, 1.0, 1),
+    ]
+    found = gauges.gather(rows)
+    assert (found[7].seconds, found[7].memory, sorted(found[7].pids)) == (15.0, 3150, [7, 8, 9, 10])
+    assert (found[9].seconds, found[11].seconds) == (12.0, 3.0)
+    assert found[20].seconds == 2.0

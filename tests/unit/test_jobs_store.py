@@ -256,6 +256,31 @@ class TestDefinitions:
         assert [job.name for job in store.jobs.page(after="b")] == ["c"]
         assert [job.name for job in store.jobs.page(project="p")] == ["b"]
 
+    def test_lists_are_narrowed_to_what_needs_somebody_and_counted(self, store: Store) -> None:
+        jobs = {name: made(store, name) for name in ("a1", "a2", "b1", "b2")}
+        store.jobs.pause("a1", True, 2)
+        for name, ends in (("a2", ["succeeded", "failed"]), ("b1", ["failed", "succeeded"])):
+            for n, end in enumerate(ends):
+                run = submitted(store, jobs[name], f"{name}-{n}")
+                moved(store, claimed(store)[0].run, "running", end)
+                assert store.runs.get(run.id).state == end
+        submitted(store, jobs["b1"], "waits")
+
+        def names(only: str, text: str = "") -> list[str]:
+            return [job.name for job in store.jobs.page(only=only, text=text)]
+
+        assert [names(only) for only in ("paused", "running", "failing")] == [
+            ["a1"],
+            ["b1"],
+            ["a2"],
+        ]
+        assert names("failing", "b") == []
+        assert store.counts.jobs() == {"all": 4, "paused": 1, "running": 1, "failing": 1}
+        assert store.counts.jobs("A") == {"all": 2, "paused": 1, "running": 0, "failing": 1}
+        assert store.counts.runs(jobs["b1"].id) == {"failed": 1, "succeeded": 1, "queued": 1}
+        keys = ["b1-0", *map(str, range(1000)), "waits"]
+        assert store.runs.fired(by_hand(jobs["b1"].id), keys) == 2
+
 
 class TestFiring:
     def test_a_due_time_makes_one_run_and_the_next_is_set_with_it(self, store: Store) -> None:

@@ -22,6 +22,7 @@ from jupyter_cloudml.store.jobs.applying import (
     get,
     set_columns,
 )
+from jupyter_cloudml.store.jobs.counts import narrowed
 from jupyter_cloudml.store.jobs.records import JobRecord, TriggerRecord, event_of
 
 
@@ -78,15 +79,19 @@ class JobRepository:
         return self._database.read(lambda connection: get(connection, name))
 
     def page(
-        self, *, after: str = "", limit: int = 50, project: str | None = None, text: str = ""
+        self,
+        *,
+        after: str = "",
+        limit: int = 50,
+        project: str | None = None,
+        text: str = "",
+        only: str = "",
     ) -> list[JobRecord]:
-        """Return jobs by name, those after `after`; with `text`, those that have it in their name."""
+        """Return jobs by name, those after `after`, with `text` in their name and of the kind `only` (see counts)."""
         table = tables.job
-        query = select(table).where(table.c.deleted_ms.is_(None), table.c.name > after)
+        query = select(table).where(*narrowed(text, only), table.c.name > after)
         if project is not None:
             query = query.where(table.c.project == project)
-        if text:
-            query = query.where(table.c.name.icontains(text, autoescape=True))
         query = query.order_by(table.c.name).limit(limit)
         return [JobRecord.of(row) for row in self._rows(query)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from jupyter_cloudml.errors import NotFound
 from jupyter_cloudml.events import Event
@@ -87,6 +87,20 @@ class RunRepository:
         query = select(table).where(table.c.run_id == run_id).order_by(table.c.n)
         rows = self._database.read(lambda connection: connection.execute(query).all())
         return [AttemptRecord.of(row) for row in rows]
+
+    def fired(self, trigger_id: str, keys: Sequence[str]) -> int:
+        """Return for how many of these keys a trigger has made its run."""
+        table = tables.run
+        made = select(func.count()).where(table.c.trigger_id == trigger_id)
+
+        def work(connection: Connection) -> int:
+            parts = (keys[at : at + 500] for at in range(0, len(keys), 500))
+            return sum(
+                connection.execute(made.where(table.c.fire_key.in_(part))).scalar_one()
+                for part in parts
+            )
+
+        return self._database.read(work)
 
     def ups(self, run_id: str) -> list[str]:
         """Return the runs whose end made this one."""

@@ -142,9 +142,13 @@ export class JobsClient {
     return this._client.get(`${runPath(id)}/sources${asked({ attempt })}`);
   }
 
-  /** The executed notebook, its page or the log as a file. */
-  async file(id: string, kind: 'notebook' | 'html' | 'log'): Promise<Blob> {
-    return this._client.blob(`${runPath(id)}/${kind}`);
+  /** The executed notebook (also of an earlier attempt), its page or the log as a file. */
+  async file(
+    id: string,
+    kind: 'notebook' | 'html' | 'log',
+    attempt: number | null = null
+  ): Promise<Blob> {
+    return this._client.blob(`${runPath(id)}/${kind}${asked({ attempt: attempt ?? undefined })}`);
   }
 }
 

@@ -5,17 +5,21 @@ import { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
 import { Refusal } from '../add/parts';
-import { CommandIDs, ICloudML } from '../tokens';
+import { GaugesModel } from '../gauges';
+import { ICloudML } from '../tokens';
 import { Cells, PAGE } from './cells';
-import { Mark } from './marks';
+import { gaugesOfRun } from './measure';
 import { JobsModel } from './model';
+import { Files, Notices } from './run_files';
+import { RunGauges } from './run_gauges';
+import { Head } from './run_head';
+import { Data, Packages } from './run_lineage';
 import { RunModel } from './run_model';
-import { Acts, Left } from './run_acts';
-import { Attempts, Fold, Log, Provenance, parametersText } from './run_parts';
-import { Children, InSweep } from './sweep';
+import { Attempts, Fold, Log, Provenance } from './run_parts';
+import { Children } from './sweep';
 import { Timeline } from './timeline';
 import { IRunDetail } from './types';
-import { fileName, isOver, runWord, timeText, tookText } from './words';
+import { fileName, isOver, runWord } from './words';
 
 export interface IRunPageProps {
   readonly id: string;
@@ -36,6 +40,10 @@ export class RunPage extends ReactWidget {
     this.node.dataset['run'] = _props.id;
     this._run = new RunModel(_props.id, _props.jobs);
     this._run.changed.connect(this._onChanged, this);
+    this._gauges = new GaugesModel(
+      gaugesOfRun(_props.model.client, () => this._run.run),
+      () => this.isVisible && this._run.run?.state === 'running'
+    );
   }
 
   get runId(): string {
@@ -50,6 +58,7 @@ export class RunPage extends ReactWidget {
   override dispose(): void {
     if (!this.isDisposed) {
       this._run.dispose();
+      this._gauges.dispose();
     }
     super.dispose();
   }
@@ -57,7 +66,7 @@ export class RunPage extends ReactWidget {
   protected override render(): JSX.Element {
     return (
       <UseSignal signal={this._run.changed}>
-        {() => <Page page={this._props} model={this._run} />}
+        {() => <Page page={this._props} model={this._run} gauges={this._gauges} />}
       </UseSignal>
     );
   }
@@ -72,6 +81,7 @@ export class RunPage extends ReactWidget {
   }
 
   private readonly _run: RunModel;
+  private readonly _gauges: GaugesModel;
 }
 
 export interface IPartProps {
@@ -89,7 +99,8 @@ function useNow(page: IRunPageProps, goes: boolean): number {
   return page.model.now();
 }
 
-function Page({ page, model }: IPartProps): JSX.Element {
+function Page(props: IPartProps & { readonly gauges: GaugesModel }): JSX.Element {
+  const { page, model } = props;
   const { jobs, rendermime, trans } = page;
   const { cells, error, run } = model;
   const now = useNow(page, run !== null && !isOver(run.state));
@@ -125,11 +136,15 @@ function Page({ page, model }: IPartProps): JSX.Element {
     setChosen(pageOf(index));
     setWanted(index);
   };
+  const notices = run.notices ?? [];
   const machine = page.model.machine(run.provenance.machine)?.label ?? run.provenance.machine;
   return (
     <div className="jp-cloudml-page-content jp-cloudml-wide" ref={node}>
       <Head page={page} model={model} run={run} now={now} machine={machine} />
       {error && <Refusal error={error} />}
+      {run.state === 'running' && (
+        <RunGauges gauges={props.gauges} machine={machine} trans={trans} />
+      )}
       {cells && <Timeline cells={cells} now={now} trans={trans} onCell={show} />}
       {run.sweep_count ? (
         <Children run={run} commands={page.commands} trans={trans} />
@@ -150,8 +165,27 @@ function Page({ page, model }: IPartProps): JSX.Element {
         </p>
       )}
       <Fold title={trans.__('What ran')}>
-        <Provenance run={run} machine={machine} trans={trans} />
+        <Provenance run={run} machine={machine} now={now} trans={trans} />
+        {run.provenance.packages?.packages && (
+          <Packages packages={run.provenance.packages} trans={trans} />
+        )}
+        {(run.provenance.data ?? []).length > 0 && (
+          <Data data={run.provenance.data ?? []} trans={trans} />
+        )}
       </Fold>
+      {run.attempts.length > 0 && !run.sweep_count && (
+        <Fold title={trans.__('Files')}>
+          <Files run={run} client={jobs.client} trans={trans} />
+        </Fold>
+      )}
+      {notices.length > 0 && (
+        <Fold
+          title={trans._n('Told to one address', 'Told to %1 addresses', notices.length)}
+          open={notices.some(each => each.error !== null && each.state !== 'sent')}
+        >
+          <Notices notices={notices} now={now} trans={trans} />
+        </Fold>
+      )}
       {run.attempts.length > 0 && (
         <Fold
           title={trans._n('One attempt', '%1 attempts', run.attempts.length)}
@@ -161,79 +195,6 @@ function Page({ page, model }: IPartProps): JSX.Element {
         </Fold>
       )}
       <Log key={run.state} run={run.id} client={jobs.client} trans={trans} />
-    </div>
-  );
-}
-
-/** What it is, how it is, and what can be done. */
-function Head(
-  props: IPartProps & {
-    readonly run: IRunDetail;
-    readonly now: number;
-    readonly machine: string;
-  }
-): JSX.Element {
-  const { page, run, now, machine } = props;
-  const { commands, trans } = page;
-  const name = fileName(run.provenance.notebook) || run.job;
-  const took = tookText(trans, run, now);
-  const about = [
-    trans.__('on %1', machine),
-    run.started_ms
-      ? trans.__('began %1', timeText(run.started_ms, now))
-      : trans.__('due %1', timeText(run.due_ms, now)),
-    took && (isOver(run.state) ? trans.__('took %1', took) : trans.__('runs for %1', took)),
-    run.cost ? `$${run.cost.toFixed(2)}` : ''
-  ].filter(Boolean);
-  const parameters = parametersText(run.provenance.params);
-  return (
-    <div className="jp-cloudml-run-head">
-      <div className="jp-cloudml-row-line">
-        <Mark state={run.state} />
-        <h1>{name}</h1>
-        <span className="jp-cloudml-word" role="status" data-state={run.state}>
-          {runWord(trans, run)}
-        </span>
-      </div>
-      <p className="jp-cloudml-detail">
-        {about.join(' · ')} ·{' '}
-        <button
-          type="button"
-          className="jp-cloudml-link"
-          onClick={() => void commands.execute(CommandIDs.showJob, { name: run.job })}
-        >
-          {trans.__('job %1', run.job)}
-        </button>
-      </p>
-      {parameters && <p className="jp-cloudml-detail">{parameters}</p>}
-      <InSweep run={run} commands={commands} trans={trans} />
-      {run.reason && (
-        <p
-          className={
-            run.state === 'succeeded' || run.state === 'skipped'
-              ? 'jp-cloudml-hint'
-              : 'jp-cloudml-drift-errors'
-          }
-        >
-          {run.reason}
-        </p>
-      )}
-      {run.resumed && (
-        <p className="jp-cloudml-hint">
-          {run.resumed.why ?? trans.__('It went on at cell %1 of another run.', run.resumed.at + 1)}{' '}
-          <button
-            type="button"
-            className="jp-cloudml-link"
-            onClick={() =>
-              void commands.execute(CommandIDs.showRun, { id: run.parent_run_id ?? '' })
-            }
-          >
-            {trans.__('the run before')}
-          </button>
-        </p>
-      )}
-      <Acts {...props} />
-      {props.model.kept && <Left {...props} kept={props.model.kept} />}
     </div>
   );
 }

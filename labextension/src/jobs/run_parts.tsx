@@ -3,6 +3,7 @@ import * as React from 'react';
 
 import { showFailure } from '../commands';
 import { JobsClient } from './client';
+import { costText, triggerText } from './origin';
 import { IAttempt, IRunDetail } from './types';
 import { codeText, preciseDuration, timeText } from './words';
 
@@ -50,14 +51,16 @@ export function Facts(props: {
 export function Provenance(props: {
   readonly run: IRunDetail;
   readonly machine: string;
+  readonly now: number;
   readonly trans: TranslationBundle;
 }): JSX.Element {
-  const { run, machine, trans } = props;
+  const { run, machine, now, trans } = props;
   const { provenance: from } = run;
   const kernel = from.kernel?.argv?.[0];
   return (
     <Facts
       facts={[
+        [trans.__('Why it ran'), triggerText(trans, run, now)],
         [trans.__('Notebook'), from.notebook],
         [trans.__('its SHA-256'), from.notebook_sha256],
         [trans.__('Parameters'), parametersText(from.params)],
@@ -66,8 +69,10 @@ export function Provenance(props: {
         [trans.__('Kernel'), kernel],
         [trans.__('Code'), codeText(trans, from.code)],
         [trans.__('Repository'), from.code?.url],
+        [trans.__('Key of the environment'), from.packages?.key],
         [trans.__('Secrets'), from.secrets.join(', ')],
-        [trans.__('Definition'), `${run.job}, ${trans.__('revision %1', from.job_rev)}`]
+        [trans.__('Definition'), `${run.job}, ${trans.__('revision %1', from.job_rev)}`],
+        [trans.__('Cost'), costText(trans, run.attempts, run.cost)]
       ]}
     />
   );

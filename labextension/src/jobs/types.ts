@@ -59,6 +59,43 @@ export interface IAttempt {
   readonly exit: JSONObject | null;
   readonly started_ms: number | null;
   readonly ended_ms: number | null;
+  readonly cost?: number | null;
+}
+
+/** A file that was made of a run. */
+export interface IArtifact {
+  readonly kind: string;
+  readonly attempt: number;
+  readonly bytes: number | null;
+  readonly sha256: string | null;
+}
+
+/** Somebody who is told of the end of a run. */
+export interface INotice {
+  readonly to: string;
+  readonly about: string;
+  readonly state: string;
+  readonly tries: number;
+  readonly error: string | null;
+  readonly sent_ms: number | null;
+}
+
+/** The packages beside the kernel of a run; `lock_sha256` of an environment that was built from a lock. */
+export interface IPackages {
+  readonly python?: string;
+  readonly key?: string | null;
+  readonly lock_sha256?: string | null;
+  readonly packages?: ReadonlyArray<string>;
+  readonly packages_sha256?: string;
+}
+
+/** Data that a notebook has asked for. */
+export interface IData {
+  readonly source: string;
+  readonly folder?: string;
+  readonly state?: string | null;
+  readonly total_files?: number | null;
+  readonly total_bytes?: number | null;
 }
 
 /** Where the code of a run came from. */
@@ -81,6 +118,10 @@ export interface IProvenance {
   readonly kernel: { readonly argv?: ReadonlyArray<string> } | null;
   readonly params: JSONObject;
   readonly secrets: ReadonlyArray<string>;
+  /** What its trigger has found: `kind`, and what that kind tells. */
+  readonly trigger?: JSONObject | null;
+  readonly packages?: IPackages | null;
+  readonly data?: ReadonlyArray<IData>;
 }
 
 /** All that is known of a run. */
@@ -88,6 +129,10 @@ export interface IRunDetail extends Omit<IRun, 'attempts'> {
   readonly attempts: ReadonlyArray<IAttempt>;
   readonly provenance: IProvenance;
   readonly cost: number | null;
+  readonly artifacts?: ReadonlyArray<IArtifact>;
+  readonly notices?: ReadonlyArray<INotice>;
+  /** The run that it runs again. */
+  readonly retry_of?: string | null;
   /** The runs of a sweep, in its order. */
   readonly children?: ReadonlyArray<IChild>;
   /** The kernel that a failed run has left, to look into and to go on in. */

@@ -72,33 +72,33 @@ function machineBars(trans: TranslationBundle, machine: IMachineGauges): JSX.Ele
   return bars;
 }
 
-/** The kernel's own share, in words. */
-function kernelText(trans: TranslationBundle, gauges: IGauges): string {
-  const { kernel } = gauges;
+/** What one process has, in words. */
+function ownText(trans: TranslationBundle, { own }: IGauges): string {
   const parts: string[] = [];
-  if (kernel?.cpu_percent != null) {
-    parts.push(trans.__('CPU %1%', Math.round(kernel.cpu_percent)));
+  if (own?.cpu_percent != null) {
+    parts.push(trans.__('CPU %1%', Math.round(own.cpu_percent)));
   }
-  if (kernel?.memory_used != null) {
-    parts.push(size(trans, kernel.memory_used));
+  if (own?.memory_used != null) {
+    parts.push(size(trans, own.memory_used));
   }
-  if (kernel?.gpu_memory_used) {
-    parts.push(trans.__('GPU %1', size(trans, kernel.gpu_memory_used)));
+  if (own?.gpu_memory_used) {
+    parts.push(trans.__('GPU %1', size(trans, own.gpu_memory_used)));
   }
   return parts.join(' · ');
 }
 
-/** The gauges of a machine and of the kernel in front. */
+/** The gauges of a machine and of one process there; `says` names that process. */
 export function Gauges(props: {
   readonly gauges: IGauges;
+  readonly says: (own: string) => string;
   readonly trans: TranslationBundle;
 }): JSX.Element {
-  const { gauges, trans } = props;
-  const own = kernelText(trans, gauges);
+  const { gauges, says, trans } = props;
+  const own = ownText(trans, gauges);
   return (
     <div className="jp-cloudml-gauges">
       {machineBars(trans, gauges.machine)}
-      {own && <div className="jp-cloudml-detail">{trans.__('This kernel: %1', own)}</div>}
+      {own && <div className="jp-cloudml-detail">{says(own)}</div>}
     </div>
   );
 }

@@ -6,7 +6,7 @@ import * as React from 'react';
 import { CodeFollower } from '../code/follow';
 import { CodeSection } from '../code/section';
 import { DriftSection } from '../drift/section';
-import { GaugesModel } from '../gauges';
+import { GaugesModel, gaugesOf } from '../gauges';
 import { IPlace } from '../notebook/place';
 import { StateIcon, placeWord } from '../presentation';
 import { CommandIDs } from '../tokens';
@@ -21,8 +21,10 @@ export class NotebookSection extends ReactWidget {
     this.title.label = _props.trans.__('This notebook');
     const { code, model, notebook, settings } = _props;
     this._gauges = new GaugesModel(
-      model.client,
-      () => this._target(),
+      async () => {
+        const target = this._target();
+        return target && gaugesOf(model.client, target);
+      },
       () => settings.showGauges && this.isVisible
     );
     this._follower = new CodeFollower(code, notebook, settings, () => this.isVisible);
@@ -130,7 +132,15 @@ export class NotebookSection extends ReactWidget {
         )}
         {settings.showGauges && place.state === 'running' && (
           <UseSignal signal={this._gauges.changed}>
-            {() => this._gauges.value && <Gauges gauges={this._gauges.value} trans={trans} />}
+            {() =>
+              this._gauges.value && (
+                <Gauges
+                  gauges={this._gauges.value}
+                  says={own => trans.__('This kernel: %1', own)}
+                  trans={trans}
+                />
+              )
+            }
           </UseSignal>
         )}
       </div>

@@ -50,8 +50,11 @@ class JobsHandler(JobHandlerBase):
         """List the jobs by name."""
         after, text = self.get_query_argument("after", ""), self.get_query_argument("q", "")
         check("ShortText", after, "after")
+        only = self.get_query_argument("only", "")
         check("ShortText", text, "q")
-        self.answer(await self.core.jobs.all(after, self.limit(), text))
+        check("JobKind", only, "only")
+        jobs = self.core.jobs
+        self.answer(await jobs.all(after, self.limit(), text, only, self.flag("counts")))
 
     @web.authenticated
     @authorized

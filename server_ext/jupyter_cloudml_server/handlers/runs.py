@@ -40,6 +40,7 @@ class RunsHandler(JobHandlerBase):
                 states,
                 None if before is None else self.object_id(before),
                 self.limit(),
+                self.flag("counts"),
             )
         )
 
@@ -174,7 +175,8 @@ class NotebookHandler(PieceHandler):
     @authorized
     async def get(self, run_id: str) -> None:
         """Return the executed notebook."""
-        path = await self.core.jobs.notebook(self.object_id(run_id))
+        attempt = self.number("attempt", 0, 0, 10_000)
+        path = await self.core.jobs.notebook(self.object_id(run_id), attempt or None)
         with path.open("rb") as file:
             await self.send("application/x-ipynb+json", f"{run_id}.ipynb", lambda: file.read(PIECE))
 
