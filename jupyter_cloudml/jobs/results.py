@@ -146,8 +146,10 @@ class Results:
         run = self._store.runs.get(run_id)
         attempts = self._store.runs.attempts(run_id)
         if attempt is not None and attempt < len(attempts):
-            kept = self._folder / run_id / f"{attempt}.ipynb"
-            return _there(kept if kept.exists() else None, run_id)
+            name = f"{attempt}.ipynb"
+            data = self._files.read(run_id, name)
+            path = None if data is None else self._files.write_here(run_id, name, data)
+            return _there(path, run_id)
         notebook, _ = self._made(run, attempts, page=False)
         return _there(notebook, run_id)
 
@@ -175,7 +177,11 @@ class Results:
             "html": None if page is None else str(page),
             "provenance": self._provenance(run, attempts),
             "cost": sum(costs) / 1e6 if costs else None,
-            "artifacts": [_artifact(each) for each in self._store.results.artifacts(run.id)],
+            "artifacts": [
+                _artifact(each)
+                for each in self._store.results.artifacts(run.id)
+                if each.kind in (NOTEBOOK, PAGE)
+            ],
             "cells": self._cells(run, attempts),
             "files": self._written.told(run.id, len(attempts)),
             "notices": [_notice(each) for each in self._store.notices.of(run.id)],

@@ -142,6 +142,11 @@ export class JobsClient {
     return this._client.get(`${runPath(id)}/sources${asked({ attempt })}`);
   }
 
+  /** A file that a run has written. */
+  written(id: string, path: string): Promise<Blob> {
+    return this._client.blob(`${runPath(id)}/file${asked({ path })}`);
+  }
+
   /** The executed notebook (also of an earlier attempt), its page or the log as a file. */
   async file(
     id: string,

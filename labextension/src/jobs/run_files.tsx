@@ -8,7 +8,7 @@ import { download } from './files';
 import { IArtifact, INotice, IRunDetail } from './types';
 import { fileName, timeText } from './words';
 
-/** What was made of a run, the newest attempt first, and its log: each with its size, to be downloaded. */
+/** What was made of a run, the newest attempt first, its log, and what it has written: each with its size, to be downloaded. */
 export function Files(props: {
   readonly run: IRunDetail;
   readonly client: JobsClient;
@@ -49,28 +49,60 @@ export function Files(props: {
       </tr>
     );
   };
+  const { files = [], left = [], more = 0 } = run.files ?? {};
+  const unseen = left.length + more;
   return (
-    <table className="jp-cloudml-table">
-      <thead>
-        <tr>
-          <th scope="col">{trans.__('File')}</th>
-          <th scope="col">{trans.__('Attempt')}</th>
-          <th scope="col">{trans.__('Size')}</th>
-          <th scope="col">{trans.__('Download')}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {made.map(row)}
-        <tr>
-          <td>{trans.__('Log')}</td>
-          <td>{last}</td>
-          <td />
-          <td>
-            <Buttons acts={[keep('log', last, 'txt')]} />
-          </td>
-        </tr>
-      </tbody>
-    </table>
+    <>
+      <table className="jp-cloudml-table">
+        <thead>
+          <tr>
+            <th scope="col">{trans.__('File')}</th>
+            <th scope="col">{trans.__('Attempt')}</th>
+            <th scope="col">{trans.__('Size')}</th>
+            <th scope="col">{trans.__('Download')}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {made.map(row)}
+          <tr>
+            <td>{trans.__('Log')}</td>
+            <td>{last}</td>
+            <td />
+            <td>
+              <Buttons acts={[keep('log', last, 'txt')]} />
+            </td>
+          </tr>
+          {files.map(({ path, bytes, new: isNew }) => (
+            <tr key={`file ${path}`}>
+              <td>{isNew ? path : trans.__('%1, changed', path)}</td>
+              <td>{last}</td>
+              <td>{bytesText(bytes)}</td>
+              <td>
+                <Buttons
+                  acts={[
+                    [
+                      trans.__('Download'),
+                      trans.__('Download %1', path),
+                      async () => download(await client.written(run.id, path), fileName(path))
+                    ]
+                  ]}
+                />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {unseen > 0 && (
+        <p className="jp-cloudml-hint">
+          {trans._n(
+            'One more file that it has written was not brought back, for its size or their number.',
+            '%1 more files that it has written were not brought back, for their size or number.',
+            unseen
+          )}{' '}
+          {left.map(each => each.path).join(', ')}
+        </p>
+      )}
+    </>
   );
 }
 

@@ -70,6 +70,17 @@ export interface IArtifact {
   readonly sha256: string | null;
 }
 
+/** Files that a run has written into its copy of the code; `left` did not come back, nor did `more` besides. */
+export interface IWritten {
+  readonly files: ReadonlyArray<{
+    readonly path: string;
+    readonly bytes: number;
+    readonly new: boolean;
+  }>;
+  readonly left: ReadonlyArray<{ readonly path: string }>;
+  readonly more: number;
+}
+
 /** Somebody who is told of the end of a run. */
 export interface INotice {
   readonly to: string;
@@ -130,6 +141,7 @@ export interface IRunDetail extends Omit<IRun, 'attempts'> {
   readonly provenance: IProvenance;
   readonly cost: number | null;
   readonly artifacts?: ReadonlyArray<IArtifact>;
+  readonly files?: IWritten | null;
   readonly notices?: ReadonlyArray<INotice>;
   /** The run that it runs again. */
   readonly retry_of?: string | null;
