@@ -12,8 +12,8 @@ from typing import Any
 import postgres
 import pytest
 from databases import empty, hurry
-from sqlalchemy import event as sa_event
 from sqlalchemy import text
+from sqlalchemy import event as sa_event
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
@@ -781,6 +781,24 @@ def test_a_database_from_before_jobs_keeps_its_machines(
     assert new.machines.list() == [box]
     assert new.jobs.page() == []
     new.close()
+
+
+def test_ten_thousand_cells_hold_the_database_up_for_a_few_statements(store: Store) -> None:
+    run = submitted(store, made(store))
+    cells = [CellResult(f"c{n}", n, "ok", 1, 2) for n in range(10_000)]
+    said: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *more: Any) -> None:
+        said.append(statement)
+
+    sa_event.listen(store.database.engine, "before_cursor_execute", note)
+    try:
+        for _ in range(2):
+            store.results.record_cells(run.id, 1, run.fence, cells)
+    finally:
+        sa_event.remove(store.database.engine, "before_cursor_execute", note)
+    assert store.results.cells(run.id, 1) == cells
+    assert len(said) < 300
 
 
 def test_a_database_from_before_computers_keeps_its_jobs_and_runs(

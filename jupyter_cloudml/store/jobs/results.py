@@ -14,6 +14,8 @@ from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
 from jupyter_cloudml.store.jobs.records import new_id
 
+_CELLS = 500  # in one statement
+
 
 @dataclass(frozen=True)
 class CellResult:
@@ -66,14 +68,13 @@ class ResultRepository:
 
         def work(connection: Connection) -> None:
             hold(connection, run_id, fence)
-            for cell in cells:
-                values = asdict(cell)
-                where = and_(
-                    table.c.run_id == run_id, table.c.attempt == attempt, table.c.idx == cell.idx
-                )
-                if connection.execute(update(table).where(where).values(values)).rowcount == 0:
-                    values |= {"run_id": run_id, "attempt": attempt}
-                    connection.execute(insert(table).values(values))
+            for start in range(0, len(cells), _CELLS):  # of 10,000 none waits long
+                some = cells[start : start + _CELLS]
+                mine = and_(table.c.run_id == run_id, table.c.attempt == attempt)
+                there = table.c.idx.in_([cell.idx for cell in some])
+                connection.execute(delete(table).where(mine, there))
+                rows = [{"run_id": run_id, "attempt": attempt, **vars(cell)} for cell in some]
+                connection.execute(insert(table), rows)
 
         self._database.write(work)
 
