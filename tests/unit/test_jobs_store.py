@@ -12,8 +12,8 @@ from typing import Any
 import postgres
 import pytest
 from databases import empty, hurry
-from sqlalchemy import text
 from sqlalchemy import event as sa_event
+from sqlalchemy import text
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import Conflict, NotFound, UsageError
