@@ -77,7 +77,7 @@ def create(
         if secrets:
             given = dict(_pair(text) for text in secrets)
             definition["secrets"] = _within(definition, "secrets", given)
-        made = client.jobs.create(_defined(definition, options))
+        made = client.jobs.create(_defined(definition, options), file=Path(file) if file else None)
         due = client.jobs.next_due_ms(made)
     if as_json:
         render.show_json(job_to_dict(made, due))

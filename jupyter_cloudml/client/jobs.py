@@ -46,9 +46,11 @@ class JobVerbs:
 
     # -- jobs -------------------------------------------------------------------------------------
 
-    def create(self, definition: Mapping[str, JSON]) -> JobRecord:
-        """Make or change the job of a definition (docs/jobs.md). Raises UsageError (`bad_job`), NotFound for a machine or notebook."""
-        return self._desk.create(definition)
+    def create(self, definition: Mapping[str, JSON], *, file: Path | None = None) -> JobRecord:
+        """Make or change the job of a definition (docs/jobs.md), which is from a `file` where one is given. Raises UsageError (`bad_job`), NotFound
+        for a machine or notebook.
+        """
+        return self._desk.create(definition, file=file)
 
     def list(self, *, after: str = "", limit: int = 50) -> JobRows:
         """Return jobs by name, those after `after`."""

@@ -18,6 +18,7 @@ from ..store import Store
 from ..store.jobs.records import JobRecord, RunRecord
 from .attempts.attempt import Attempts
 from .attempts.kept import Left, no_kernel
+from .authors import author_of
 from .definition.triggers import interval_s
 from .hooks import Hooks
 from .lists import Lists
@@ -79,26 +80,30 @@ class Desk:
         folder: Path | None = None,
         *,
         rev: int | None = None,
+        author: str | None = None,
+        file: Path | None = None,
     ) -> JobRecord:
         """Make or change the job of a definition (docs/jobs.md); a notebook without a whole path is in `folder`, or in this process's.
 
-        `rev` is the revision that it is to be the next of, 0 of a new job. Raises UsageError (`bad_job`), NotFound for a machine or notebook,
+        `rev` is the revision that it is to be the next of, 0 of a new job. On record are `author`, else the user of this process, and the commit of
+        the `file` that has the definition, else of the notebook. Raises UsageError (`bad_job`), NotFound for a machine or notebook,
         Conflict (`changed`) where the job has another revision.
         """
-        wanted = dict(definition)
+        wanted, at = dict(definition), file
         notebook = wanted.get("notebook")
         if isinstance(notebook, str) and notebook and "\0" not in notebook:
             path = Path(os.path.abspath((folder or Path.cwd()) / os.path.expanduser(notebook)))
             if not os.path.isfile(path):
                 raise no_notebook(path)
             wanted["notebook"] = str(path)
+            at = at or path
         machine = wanted.get("machine")
         if isinstance(machine, str):
             self._known(machine)
         triggers = wanted.get("triggers")
         if isinstance(triggers, list):
             wanted["triggers"] = [_placed(each, folder or Path.cwd()) for each in triggers]
-        job = self.jobs.apply(wanted, rev=rev)
+        job = self.jobs.apply(wanted, author_of(at, author), rev=rev)
         if self._store.files is not None:
             self.snapshots.keep(job)
         return job
@@ -113,6 +118,7 @@ class Desk:
         token: str | None = None,
         content: bytes | None = None,
         sweep: JSON = None,
+        author: str | None = None,
     ) -> RunRecord:
         """Run a notebook now, or `content` in its place, once with each of the parameters of a `sweep`. `given` may have machine, kernel,
         environment, code and max_running; `name` is that of the job. What else somebody has set in the job of such runs stays.
@@ -127,7 +133,8 @@ class Desk:
         kept = self._kept(called, str(path))
         if given.get("max_running") is not None:
             kept["overlap"] = "allow"
-        job = self.jobs.apply({**kept, "name": called, "notebook": str(path), **given})
+        wanted = {**kept, "name": called, "notebook": str(path), **given}
+        job = self.jobs.apply(wanted, author_of(None, author))
         return self.jobs.run_job(job, params, token=token, content=content, sweep=sweep)
 
     def retry(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,7 @@ from ..errors import JSON, NotFound, UsageError
 from ..store import Store
 from ..store.jobs.applying import Author
 from ..store.jobs.records import JobRecord
-from ..workspaces.base import Base
-from ..workspaces.git import Git, GitError
+from .authors import author_of
 from .definition.job_file import NAME, JobFile, parse, refused, to_text
 from .definition.model import JobSpec
 from .definition.plan import CHANGE, CREATE, SAME, Change, plan
@@ -177,23 +175,7 @@ def source_of(data: bytes, name: str, folder: Path, path: Path | None = None) ->
         ) from exc
     file = parse(text, name)
     jobs = tuple(_placed(spec, folder) for spec in file.jobs)
-    return Source(replace(file, jobs=jobs), name, folder, author_of(folder, path))
-
-
-def author_of(folder: Path, path: Path | None = None) -> Author:
-    """Return who writes a definition here, and the commit of the folder, with `-dirty` where the file is not as it is in that."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = ""
-    try:
-        commit = Base.of(folder).commit
-        if commit is not None and path is not None:
-            changed = Git(folder).ask("status", "--porcelain", "--", str(path))
-            commit += "-dirty" if changed else ""
-    except GitError:
-        commit = None
-    return Author(name, commit)
+    return Source(replace(file, jobs=jobs), name, folder, author_of(path, folder=folder))
 
 
 def _placed(spec: JobSpec, folder: Path) -> JobSpec:

@@ -7,16 +7,19 @@ from dataclasses import asdict
 
 from ..errors import JSON, UsageError
 from ..store import Store
+from ..store.jobs.applying import Revision
 from ..store.jobs.pages import Mark
 from ..store.jobs.records import JobRecord, RunRecord, TriggerRecord
 from ..store.jobs.watches import WatchRecord
 from .definition.definitions import trigger_of
+from .definition.plan import plan
 from .definition.schedule import describe
 from .results import run_to_dict
 
 STRIP = 30  # runs of a job's history
 SHOWN = 50  # runs of each kind in a summary
 SOON = 5
+REVISIONS = 20
 BAD_ENDS = ("failed", "timed_out")
 AT_WORK = ("claimed", "provisioning", "running", "lost")
 Json = dict[str, JSON]
@@ -54,7 +57,10 @@ class Lists:
             trigger_to_dict(each, watches.get(each.id))
             for each in self._store.jobs.triggers(job.id)
         ]
-        return {**self.told([job])[0], "triggers": triggers}
+        found = self._store.jobs.revisions(job.id, REVISIONS + 1)
+        before = [*found[1:], None]
+        told = [revision_to_dict(new, old) for new, old in zip(found, before, strict=False)]
+        return {**self.told([job])[0], "triggers": triggers, "revisions": [*told[:REVISIONS]]}
 
     def told(self, jobs: Sequence[JobRecord]) -> list[Json]:
         """Return jobs with their next due time and their last runs."""
@@ -101,6 +107,18 @@ class Lists:
             "next": [{"job": name, "due_ms": due_ms} for name, due_ms in soon],
             "counts": dict(self._store.pages.open()),
         }
+
+
+def revision_to_dict(found: Revision, before: Revision | None) -> Json:
+    """Return a revision as a job shows it, with what it has changed of the one before."""
+    name = str(found.spec["name"])
+    (change,) = plan([found.spec], {} if before is None else {name: before.spec}, ())
+    return {
+        "rev": found.rev,
+        "author": found.author.name or None,
+        "git_commit": found.author.git_commit,
+        "changes": [] if before is None else change.to_dict()["fields"],
+    }
 
 
 def trigger_to_dict(trigger: TriggerRecord, watch: WatchRecord | None) -> Json:

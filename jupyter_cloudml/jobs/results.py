@@ -226,6 +226,7 @@ class Results:
 
     def _provenance(self, run: RunRecord, attempts: list[AttemptRecord]) -> dict[str, JSON]:
         spec = self._store.jobs.revision(run.job_id, run.job_rev)
+        wrote = self._store.jobs.author(run.job_id, run.job_rev)
         told = self._files.read(run.id, f"{len(attempts)}.work.json") if attempts else None
         found: dict[str, Any] = {} if told is None else json.loads(told)
         noted = self._files.read(run.id, f"{len(attempts)}.had.json") if attempts else None
@@ -234,6 +235,8 @@ class Results:
         return {
             "job": spec.get("name"),
             "job_rev": run.job_rev,
+            "job_author": wrote.name or None,
+            "job_commit": wrote.git_commit,
             "notebook": spec.get("notebook"),
             "notebook_sha256": None if taken is None else taken.notebook_ref.partition(":")[2],
             "snapshot": run.snapshot_id,

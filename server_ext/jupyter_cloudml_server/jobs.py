@@ -63,16 +63,22 @@ class JobCalls:
         return await self._local.run(self._lists.job, name)
 
     async def apply(
-        self, definition: Mapping[str, JSON], folder: Path, rev: int | None = None
+        self,
+        definition: Mapping[str, JSON],
+        folder: Path,
+        rev: int | None = None,
+        *,
+        author: str | None = None,
     ) -> tuple[Json, bool]:
         """Make or change a job, at revision `rev` if one is given, and tell whether it is new; notebooks without a whole path are in `folder`.
+        `author` is who asks for it.
 
         Raises UsageError, NotFound, Conflict.
         """
 
         def work() -> tuple[Json, bool]:
             new = not self._is_there(str(definition.get("name")))
-            record = self._desk.create(definition, folder, rev=rev)
+            record = self._desk.create(definition, folder, rev=rev, author=author)
             return self._lists.told([record])[0], new
 
         return await self._local.run(work)
@@ -210,7 +216,9 @@ class JobCalls:
         since = self._clock.now_ms() - DAY_MS if since_ms is None else since_ms
         return await self._local.run(self._lists.summary, since)
 
-    async def run_notebook(self, path: Path, body: Mapping[str, JSON]) -> Json:
+    async def run_notebook(
+        self, path: Path, body: Mapping[str, JSON], *, author: str | None = None
+    ) -> Json:
         """Run a notebook now, or the `content` of the body in its place. Raises NotFound, UsageError, Conflict, and what a sync raises."""
         names = ("machine", "environment", "kernel", "code")
         given = {name: body[name] for name in names if body.get(name) is not None}
@@ -225,6 +233,7 @@ class JobCalls:
                 token=_text(body, "token"),
                 sweep=body.get("sweep"),
                 content=None if content is None else json.dumps(content).encode(),
+                author=author,
             )
             self._asked()
             return self._lists.runs_told([run])[0]

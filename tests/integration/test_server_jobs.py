@@ -16,6 +16,7 @@ from liveserver import ProcessServer, Reply, leave_nothing, start_server, wait_f
 from runs import notebook
 
 from jupyter_cloudml.config import Config
+from jupyter_cloudml.jobs.authors import user_name
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 
@@ -173,6 +174,9 @@ def test_a_job_is_made_changed_paged_paused_filled_and_deleted(site: Site, name:
         assert (stale.status, stale.code) == (409, "changed")
         assert stale.json()["details"] == {"name": name, "rev": 2}
     assert made(server.api("POST", "jobs", {"definition": changed, "rev": 2}), 200)["rev"] == 2
+    told = server.get(f"jobs/{name}")["revisions"]
+    assert [(each["rev"], each["author"]) for each in told] == [(2, user_name()), (1, user_name())]
+    assert told[0]["changes"] == [{"field": "priority", "old": None, "new": 5}]
     bad = server.api("POST", "jobs", {"definition": {**definition, "overlap": "maybe"}})
     assert bad.status == 400 and bad.json()["details"]["problems"][0]["field"] == "overlap"
     assert server.api("POST", "runs", {"path": f"{name}.ipynb", "name": name}).status == 409

@@ -51,6 +51,15 @@ class Author:
 
 
 @dataclass(frozen=True)
+class Revision:
+    """A definition as it was once, and who has written it."""
+
+    rev: int
+    spec: Mapping[str, JSON]
+    author: Author
+
+
+@dataclass(frozen=True)
 class Applied:
     """A job after it was applied, and the event that tells of it (None: nothing was changed)."""
 

@@ -17,6 +17,7 @@ from jupyter_cloudml.store.jobs.applying import (
     Author,
     Definition,
     Edges,
+    Revision,
     apply,
     delete_job,
     get,
@@ -130,6 +131,16 @@ class JobRepository:
         """Return who has written a revision. Raises NotFound."""
         row = self._revision(job_id, rev)
         return Author(row.author, row.git_commit)
+
+    def revisions(self, job_id: str, limit: int) -> list[Revision]:
+        """Return the revisions of a job, the newest first."""
+        table = tables.job_rev
+        query = select(table).where(table.c.job_id == job_id)
+        rows = self._rows(query.order_by(table.c.rev.desc()).limit(limit))
+        return [
+            Revision(row.rev, json.loads(row.spec_json), Author(row.author, row.git_commit))
+            for row in rows
+        ]
 
     def pause(self, name: str, paused: bool, at_ms: int) -> Applied:
         """Have the job's due times skipped from now on, or not any more. Raises NotFound."""

@@ -28,6 +28,7 @@ SETTING = "cloudml_core"
 MAX_BODY = 1 << 20
 MAX_SEQUENCE = (1 << 53) - 1  # the largest integer that a browser counts exactly
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_NOBODY = re.compile(r"[0-9a-f]{32}")  # what jupyter_server calls one who has only shown its token
 _CODES = {
     400: "bad_request",
     401: "unauthenticated",
@@ -37,6 +38,14 @@ _CODES = {
     413: "too_large",
     415: "unsupported_media_type",
 }
+
+
+def name_of(user: object) -> str | None:
+    """Return the name of an authenticated user; None where the server's own token or password says no name: that is whoever runs it."""
+    name = getattr(user, "username", None)
+    if not isinstance(name, str) or not name or _NOBODY.fullmatch(name):
+        return None
+    return name[:200]
 
 
 class Refused(CloudMLError):
@@ -123,6 +132,11 @@ class CloudMLHandler(APIHandler):
         user: Any = self.current_user
         if not await ensure_async(self.authorizer.is_authorized(self, user, action, resource)):
             raise Refused(403, f"User is not authorized to {action} on resource: {resource}.")
+
+    @property
+    def user_name(self) -> str | None:
+        """Return who asks, see name_of."""
+        return name_of(self.current_user)
 
     def body(self, schema: str) -> dict[str, JSON]:
         """Return the JSON body, checked against a schema of the OpenAPI document."""

@@ -65,7 +65,9 @@ class JobsHandler(JobHandlerBase):
         if not isinstance(definition, dict):
             raise TypeError("the schema lets only objects in")
         rev = cast("int | None", body.get("rev"))
-        job, new = await self.core.jobs.apply(definition, self.root_folder, rev)
+        job, new = await self.core.jobs.apply(
+            definition, self.root_folder, rev, author=self.user_name
+        )
         self.answer(job, 201 if new else 200)
 
 

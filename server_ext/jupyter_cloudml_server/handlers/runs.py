@@ -50,7 +50,7 @@ class RunsHandler(JobHandlerBase):
         """Run a notebook now."""
         body = await self.large_body("RunNotebook")
         path = self.place_of(str(body["path"]))
-        self.answer(await self.core.jobs.run_notebook(path, body), 201)
+        self.answer(await self.core.jobs.run_notebook(path, body, author=self.user_name), 201)
 
 
 class SummaryHandler(JobHandlerBase):
