@@ -616,7 +616,10 @@ class TestStarts:
         world.jobs.run("nightly")
         world.tick()
         (run,) = world.runs()
-        assert (run.state, run.reason) == ("failed", "there is no notebook a.ipynb")
+        assert (run.state, run.reason) == (
+            "failed",
+            "there is no notebook a.ipynb (see the path)",
+        )
 
     def test_one_that_may_pass_is_tried_again_and_uses_up_no_retry(self, world: World) -> None:
         down = True
@@ -953,6 +956,9 @@ class TestVerdicts:
     def test_starts_that_fail_are_tried_less_and_less_often(self) -> None:
         error = NotStarted("no link", again=True)
         delays = [of_failed_start(self.seen(failed_starts=n), error).delay_ms for n in range(12)]
+        lacks = NotStarted("local has no kernel 'ir'", hint="it has python3")
+        told = of_failed_start(self.seen(), lacks)
+        assert told.reason == "local has no kernel 'ir' (it has python3)", "with its remedy"
         assert delays == sorted(delays) and delays[0] == 1000 and delays[-1] == 300_000
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nbformat
 import pytest
 
 from jupyter_cloudml.agent import notebook
@@ -17,6 +18,7 @@ from jupyter_cloudml.errors import Conflict, NotFound
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.jobs.attempts.compose import kept_for, resume_of
 from jupyter_cloudml.jobs.attempts.kept import KeptKernels, resumed
+from jupyter_cloudml.jobs.debugging import to_open
 from jupyter_cloudml.jobs.definition.model import JobSpec
 from jupyter_cloudml.jobs.notebooks.lineage import completed, had
 from jupyter_cloudml.jobs.runner import provenance
@@ -84,6 +86,24 @@ def test_it_says_from_where_a_run_is_run_again_and_why(store: Store, tmp_path: P
     assert kernels.of(run) is None
     with pytest.raises(NotFound, match="was not kept"):
         kernels.must(run)
+
+
+def test_what_is_opened_is_valid_and_trusted_by_nobody() -> None:
+    code: dict[str, Any] = {"cell_type": "code", "source": "1", "outputs": []}
+    code["execution_count"] = None
+    ids: list[dict[str, str]] = [{}, {"id": "<b>"}, {"id": "same"}, {"id": "same"}]
+    cells = [{**code, **each, "metadata": {"trusted": True, "tags": ["x"]}} for each in ids]
+    about = {"kernelspec": "odd", "signature": "sha256:0", "widgets": {}}
+    made = to_open(
+        {"cells": cells, "metadata": about, "nbformat": 4, "nbformat_minor": 2},
+        "r1",
+        {"name": "cloudml-local", "display_name": "Python 3", "language": "python"},
+    )
+    nbformat.validate(nbformat.from_dict(made))
+    assert len({cell["id"] for cell in made["cells"]}) == 4
+    assert [cell["metadata"] for cell in made["cells"]] == [{"tags": ["x"]}] * 4
+    assert "signature" not in made["metadata"] and made["metadata"]["widgets"] == {}
+    assert made["metadata"]["kernelspec"]["name"] == "cloudml-local"
 
 
 def test_another_machine_is_kept_to_and_the_pool_is_that_machines(store: Store) -> None:

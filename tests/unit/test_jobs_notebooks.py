@@ -125,12 +125,22 @@ def test_any_value_arrives_in_python_as_it_is(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"nbformat": 3, "cells": []}', '{"nbformat": 4, "cells": [{}]}', "[" * 9999],
+    [
+        *("{", "[]", '{"nbformat": 3, "cells": []}', '{"nbformat": 4, "cells": [{}]}', "[" * 9999),
+        '{"nbformat": 4, "cells": [], "metadata": "x"}',
+        '{"nbformat": 4, "cells": [{"cell_type": "code", "source": "", "metadata": ["x"]}]}',
+    ],
 )
 def test_what_is_no_notebook_is_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"plan\.ipynb cannot be run") as caught:
         parse(text, "plan.ipynb")
     assert caught.value.code == "bad_notebook"
+
+
+def test_a_kernelspec_that_is_none_counts_as_not_there() -> None:
+    metadata = {"kernelspec": "python3", "language_info": ["x"], "title": "kept"}
+    made = parse(json.dumps({"nbformat": 4, "cells": [], "metadata": metadata}), "n")
+    assert made["metadata"] == {"title": "kept"} and parameters.language_of(made) == "python"
 
 
 def test_outputs_are_not_sent_and_size_counts_without_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,17 @@ def parse(text: str | bytes, name: str) -> Notebook:
         source = cell.get("source", "")
         if not isinstance(source, str) and not _are_strings(source):
             raise _bad(name, f"cell {number} has no source")
-    return {**found, "metadata": dict(found.get("metadata") or {})}
+        if not isinstance(cell.get("metadata") or {}, dict):
+            raise _bad(name, f"the metadata of cell {number} is no object")
+    metadata = found.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise _bad(name, "its metadata is no object")
+    return {**found, "metadata": {k: v for k, v in metadata.items() if _is_usable(k, v)}}
+
+
+def _is_usable(member: str, value: object) -> bool:
+    """Tell whether a member of a notebook's metadata that is read here can be; some tool may have written anything."""
+    return member not in ("kernelspec", "language_info") or isinstance(value, dict)
 
 
 def _are_strings(value: object) -> bool:
@@ -175,9 +185,9 @@ def plain(notebook: Notebook) -> Notebook:
     seen: set[str] = set()
     for number, cell in enumerate(notebook["cells"]):
         made = _with_plain_id(number, cell)
-        name = str(made["id"])
-        if name in seen:
-            made = {**made, "id": f"cell-{number}-{len(notebook['cells'])}"}
+        name = made.get("id")
+        if name is None or name in seen:
+            made = {**made, "id": f"cell-{number}-of-{len(notebook['cells'])}"}
         seen.add(str(made["id"]))
         cells.append(made)
     minor = max(5, int(notebook.get("nbformat_minor") or 0))

@@ -62,7 +62,7 @@ def of_end(seen: Seen, exit_: Exit) -> Verdict:
 
 def of_failed_start(seen: Seen, error: NotStarted | None) -> Verdict:
     """Say what follows when nothing has run: another start where that may help, else the end as of any failure."""
-    message = "the attempt was not started" if error is None else error.message
+    message = "the attempt was not started" if error is None else str(error)
     exit_ = Exit("failed", "error", None if error is None else error.code, message)
     if seen.cancel_requested:
         return Verdict(State.CANCELLED, seen.reason or "cancelled", attempt_state="never")
