@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,6 +21,7 @@ from runs import notebook
 
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.jobs.authors import user_name
+from jupyter_cloudml.jobs.scheduler import PROGRAM
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 
@@ -319,6 +324,42 @@ def test_pages_follow_a_run_that_outlives_its_server_and_what_others_do(
     assert [cell["status"] for cell in seen["cells"]] == ["ok"] * 3
     assert [line.split()[0] for line in marks(folder)] == ["1", "2", "3"], "each cell runs once"
     assert len({line.split()[1] for line in marks(folder)}) == 1
+
+
+def test_a_scheduler_beside_the_server_shares_the_work_until_one_is_killed(
+    site: Site, name: str
+) -> None:
+    folder = site.root / "notebooks" / name
+    folder.mkdir()
+    path = folder / "often.ipynb"
+    mark = f"import os\nwith open({str(folder / 'marks')!r}, 'a') as file: print(os.environ['CLOUDML_RUN_ID'], 1, file=file)"
+    path.write_text(json.dumps(notebook(mark)))
+    environ = {**os.environ, "JUPYTER_CLOUDML_HOME": str(site.root / "cloudml")}
+    argv = [sys.executable, "-c", PROGRAM, "scheduler", "--no-warm"]
+    beside = subprocess.Popen(argv, env=environ, stderr=subprocess.PIPE, text=True)
+    server = site.server
+    try:
+        assert beside.stderr is not None and "works" in beside.stderr.readline()
+        job = {"name": name, "notebook": str(path), "overlap": "allow", "missed": "all"}
+        made(server.api("POST", "jobs", {"definition": {**job, "triggers": [{"every": "2s"}]}}))
+        wait_for(lambda: len(marks(folder)) >= 2, RUN_S, "what is due")
+    finally:
+        beside.kill()
+        beside.communicate()
+    before = len(marks(folder))
+    wait_for(lambda: len(marks(folder)) >= before + 2, RUN_S, "what is due, by the other one")
+    server.api("POST", f"jobs/{name}/pause")
+
+    def all_over() -> list[Any] | None:
+        found = server.get(f"runs?job={name}&limit=200")["runs"]
+        return found if all(run["ended_ms"] is not None for run in found) else None
+
+    runs = wait_for(all_over, RUN_S, "the ends of all")
+    ran = [run for run in runs if run["state"] != "skipped"]
+    assert {run["state"] for run in ran} == {"succeeded"}
+    assert Counter(line.split()[0] for line in marks(folder)) == Counter(run["id"] for run in ran)
+    due = sorted(run["due_ms"] for run in ran)
+    assert due == list(range(due[0], due[-1] + 1, 2000)), "each due time once, and none left out"
 
 
 def test_a_pool_without_room_holds_a_run_up(site: Site, name: str) -> None:
