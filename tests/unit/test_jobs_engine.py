@@ -235,6 +235,23 @@ class TestComputers:
             one.tick(SETTINGS.heartbeat_s)
         assert one.states() == ["succeeded"] and len(one.machines.started) == 1
 
+    def test_a_run_of_a_computer_that_never_comes_back_ends_a_day_after_it_was_cancelled(
+        self, opened: Store
+    ) -> None:
+        one, other = self.computers(opened)
+        one.job()
+        run = one.jobs.run("nightly")
+        one.tick()
+        other.tick()
+        other.tick(SETTINGS.lease_s)
+        other.tick(2 * DAY / 1000)
+        assert one.states() == ["lost"], "nobody has asked for its end"
+        other.jobs.cancel(run.id)
+        other.tick(SETTINGS.lease_s)
+        (run,) = one.runs()
+        assert run.state == "cancelled" and "may go on" in str(run.reason)
+        assert one.store.runs.attempts(run.id)[0].state == "lost"
+
     def test_a_job_goes_to_the_computer_where_it_was_defined_last(self, opened: Store) -> None:
         one, other = self.computers(opened)
         one.job()

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text, update
 
 from jupyter_cloudml.errors import JSON
 from jupyter_cloudml.events import Event
@@ -27,6 +27,7 @@ from jupyter_cloudml.store.jobs.moving import (
     moved,
 )
 from jupyter_cloudml.store.jobs.records import (
+    CANCELLED,
     CLAIMED,
     LOST,
     QUEUED,
@@ -38,6 +39,8 @@ from jupyter_cloudml.store.jobs.records import (
 )
 from jupyter_cloudml.store.jobs.room import Place, candidates, runs_on
 
+GIVEN_UP_MS = 24 * HOUR_MS
+GIVEN_UP = "its computer has said nothing for a day: what it runs there may go on"
 LONGEST_DELAY_MS = 7 * 24 * HOUR_MS  # the longest that a retry can wait
 INTENDED = "intended"  # an attempt whose process has a name and was perhaps never started
 _LOCK = 0x636D6C636C61  # "cmlcla": servers count what runs and claim one after another (PostgreSQL)
@@ -188,14 +191,29 @@ class ClaimRepository:
         return self._take(server_id, whose, at_ms, lease_until_ms, limit)
 
     def lose(self, dead: Collection[str], at_ms: int) -> list[Event]:
-        """Note that nobody looks after the runs of dead servers on other computers now; they stay theirs."""
+        """Note that nobody looks after the runs of dead servers on other computers now; they stay theirs.
+
+        One that somebody wants to end ends where its computer has said nothing for a day: it may be gone for good.
+        """
         run = tables.run
-        there = and_(run.c.owner.in_(sorted(dead)), run.c.state != LOST, ~runs_on(self._computer))
+        theirs = and_(run.c.owner.in_(sorted(dead)), ~runs_on(self._computer))
+        given_up = and_(
+            run.c.cancel_requested.is_(True), run.c.lease_until_ms < at_ms - GIVEN_UP_MS
+        )
 
         def work(connection: Connection) -> list[Event]:
-            rows = connection.execute(select(run).where(there).with_for_update(skip_locked=True))
-            found = [change(connection, RunRecord.of(row), state=LOST) for row in rows.all()]
-            return [announce(connection, each, at_ms) for each in found if each is not None]
+            query = select(run).where(theirs, or_(run.c.state != LOST, given_up))
+            told: list[Event] = []
+            for found in map(
+                RunRecord.of, connection.execute(query.with_for_update(skip_locked=True))
+            ):
+                if found.state != LOST:
+                    changed = change(connection, found, state=LOST)
+                    told += [] if changed is None else [announce(connection, changed, at_ms)]
+                else:
+                    end = Move(found, CANCELLED, reason=GIVEN_UP, attempt_state="lost")
+                    told += moved(connection, end, at_ms).events
+            return told
 
         return self._database.write(work) if self._computer else []
 
