@@ -77,9 +77,11 @@ def show(what: str, as_json: bool) -> None:
     if as_json:
         render.show_json(found)
         return
+    files: Any = found["files"]
     render.fields(
         [(name, str(found[name] or "")) for name in ("run", "state", "reason")]
         + [("notebook", str(found["executed_notebook"] or "")), ("page", str(found["html"] or ""))]
+        + ([("files", str(files["folder"]))] if files else [])
         + ([("retry", f"--from-failed: {found['from_failed']}")] if found["from_failed"] else [])
     )
     children: Any = found["children"]

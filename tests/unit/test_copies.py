@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cloudbox.commands import wait_until
 from integration.repositories import git
 
 from jupyter_cloudml.config import Config
@@ -163,6 +164,46 @@ def test_a_copy_is_the_tree_and_what_is_written_in_it_is_told_and_gone(
     again = here.copy("a" * 40, "r2")
     again.make()
     assert (Path(again.folder) / "lib.py").read_text() == "x = 1\n", "what is kept has not changed"
+
+
+def test_a_notebook_in_an_ignored_folder_runs_in_that_folder(here: Here, tmp_path: Path) -> None:
+    here.lend("a" * 40, {"lib.py": b"x = 1\n"})
+    (tmp_path / "nb").mkdir()
+    copy = here.copy("a" * 40, links=[["nb", str(tmp_path / "nb")]])
+    copy.make()
+    assert os.path.realpath(copy.cwd) == str(tmp_path / "nb") and list(copy.written()) == []
+    runs.remove_all()
+    assert (tmp_path / "nb").is_dir() and here.left() == []
+
+
+def test_code_that_is_cut_off_or_whose_receiver_is_killed_comes_the_next_time(here: Here) -> None:
+    files = {f"f{n}": os.urandom(2000) for n in range(3)}
+    head = {"tree": "a" * 40, "live": None}
+    lines = [json.dumps(each).encode() + b"\n" for each in (head, {"files": rows(files)})]
+    half = zlib.compress(files["f0"]) + zlib.compress(files["f1"])[:900]
+    for kills in (False, True):
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", PROGRAM.loader, "lend"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"HOME": str(here.home)},
+        )
+        with process:
+            assert process.stdin and process.stdout
+            process.stdin.write(PROGRAM.source + b"".join(lines) + half)
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline()) == {"need": "files"}
+            assert json.loads(process.stdout.readline()) == {"need": [0, 1, 2]}
+            if kills:
+                objects = here.copies / "objects"
+                wait_until(lambda p=objects: any(p.glob("*/*.*")), "the second file", 30)  # type: ignore[misc]
+                process.kill()
+                continue
+            process.stdin.close()
+            assert json.loads(process.stdout.readline())["failed"] == "cut_off"
+        assert [path for path in here.copies.rglob("*") if path.is_file()] == [here.copies / "lock"]
+    assert here.lend("a" * 40, files)["asked"] == ["files", [1, 2]]
+    here.copy("a" * 40).make()
 
 
 def test_more_than_comes_back_is_named(

@@ -14,6 +14,7 @@ import stat
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from .records import Records
@@ -55,12 +56,12 @@ class Copy:
             shutil.rmtree(self._outer, ignore_errors=True)
             os.makedirs(self.folder)
             self._fill()
-        os.makedirs(self.cwd, exist_ok=True)
         for name, target in self._links:
             path = os.path.join(self.folder, name)
             if not os.path.lexists(path):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 os.symlink(target, path)
+        os.makedirs(self.cwd, exist_ok=True)
 
     def _fill(self) -> None:
         try:
@@ -87,18 +88,14 @@ class Copy:
 
     def remove(self) -> None:
         """Delete it; what cannot be deleted stays, and is tried again by the next run."""
-
-        def again(act: Any, path: str, _: Any) -> None:
-            try:
-                os.chmod(os.path.dirname(path), 0o700)
-                if not os.path.islink(path):
-                    os.chmod(path, 0o700)
-                act(path)
-            except OSError:
-                return
-
-        if os.path.isdir(self._outer):
-            shutil.rmtree(self._outer, onerror=again)
+        shutil.rmtree(self._outer, ignore_errors=True)
+        if os.path.isdir(self._outer):  # the notebook has made some of it unwritable
+            with suppress(OSError):
+                os.chmod(self._outer, 0o700)
+                for folder, names, _ in os.walk(self._outer):
+                    for path in (os.path.join(folder, name) for name in names):
+                        if not os.path.islink(path):
+                            os.chmod(path, 0o700)
             shutil.rmtree(self._outer, ignore_errors=True)
         if self._lock >= 0:
             if not os.path.exists(self._outer):

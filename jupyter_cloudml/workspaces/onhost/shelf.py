@@ -15,6 +15,7 @@ import stat
 import time
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import IO, Any
 
 from ...onhost.folder import Failed
@@ -182,26 +183,26 @@ class Shelf:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return 0
-            removed(path[: -len(".lock")])
+            folder = path[: -len(".lock")]
+            removed(folder)
+            if os.path.isdir(folder):
+                return 0  # the next time
             os.unlink(path)
         return 1
 
 
 def removed(folder: str) -> None:
     """Delete a folder, also what its owner has made unwritable; what cannot be deleted stays."""
-
-    def again(act: Any, path: str, _: Any) -> None:
-        try:
-            os.chmod(os.path.dirname(path), 0o700)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-            act(path)
-        except OSError:
-            return
-
-    shutil.rmtree(folder, onerror=again)
-    if os.path.isdir(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    if not os.path.isdir(folder):
+        return
+    with suppress(OSError):
+        os.chmod(folder, 0o700)
+        for above, names, _ in os.walk(folder):
+            for path in (os.path.join(above, name) for name in names):
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def beside(files: list[Row], live: str) -> list[str]:
