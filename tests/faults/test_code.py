@@ -13,6 +13,10 @@ import pytest
 from integration.code_place import Place
 from integration.links import CutLink, link_at
 
+from jupyter_cloudml.errors import Cancelled
+from jupyter_cloudml.jobs.runner.copy import Copy, remove_all
+from jupyter_cloudml.workspaces.copies import Copies
+
 TESTS = Path(__file__).parents[1]
 
 # Kills itself after (or before) one call, or syncs to the end.
@@ -135,3 +139,39 @@ def test_a_full_disk_here_changes_nothing_and_is_named(place: Place, verb: str) 
     copy.rename(place.state)
     assert place.pull().applied.conflicts == {}
     place.assert_same()
+
+
+def test_the_code_of_a_run_comes_whole_through_cuts_or_not_at_all(
+    link: CutLink, tmp_path: Path
+) -> None:
+    root = tmp_path / "digits"
+    root.mkdir()
+    data = os.urandom(3 << 20)
+    (root / "model.bin").write_bytes(data)
+    (root / "train.py").write_text("x = 1\n")
+    copies = Copies(tmp_path / "home")
+    code = copies.take(root, "box")
+    asked: list[int] = []
+
+    def cut_off_twice() -> bool:
+        asked.append(1)
+        if len(asked) in (4, 8):
+            link.cut()
+        return True
+
+    def not_for_long() -> bool:
+        asked.append(1)
+        return len(asked) < 6
+
+    with pytest.raises(Cancelled):
+        copies.lend(code, link, not_for_long)
+    asked.clear()
+    lent = copies.lend(code, link, cut_off_twice)
+    assert len(asked) > 12, "all of it was sent: nothing was kept of what was called off"
+    copy = Copy(lent.to_dict(), f"cut-{root.parent.name}", 1)
+    try:
+        copy.make()
+        assert Path(copy.folder, "model.bin").read_bytes() == data
+    finally:
+        remove_all()
+    assert not Path(copy.folder).exists()
