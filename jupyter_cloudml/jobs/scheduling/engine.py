@@ -26,15 +26,15 @@ from jupyter_cloudml.jobs.scheduling.held import Held, Stage
 from jupyter_cloudml.jobs.scheduling.presence import Presence, own_boot_id
 from jupyter_cloudml.jobs.scheduling.settings import Settings
 from jupyter_cloudml.jobs.scheduling.verdict import TIMEOUT
+from jupyter_cloudml.jobs.scheduling.verdicts import BATCH, Verdicts
 from jupyter_cloudml.jobs.scheduling.workers import Workers
 from jupyter_cloudml.store import Store, StoreError
 from jupyter_cloudml.store.jobs.claims import Claiming
-from jupyter_cloudml.store.jobs.records import FINAL, RunRecord
+from jupyter_cloudml.store.jobs.records import RunRecord
 from jupyter_cloudml.store.jobs.servers import ServerRecord
 
 log = logging.getLogger(__name__)
 
-_BATCH = 50  # so many rows are changed in one transaction: nobody waits long for its locks
 _CLAIM_AGAIN_S = 0.02
 
 
@@ -74,6 +74,9 @@ class Engine:
             pool or ThreadPoolExecutor(self._settings.workers, "jobs-worker"),
             may_start=self._heartbeat.has_lease,
             wake=self.wake,
+        )
+        self._verdicts = Verdicts(
+            store.claims, executor, self._workers, self._clock, tell=self._tell, wake=self.wake
         )
         self._held: dict[str, Held] = {}
         self._minded_at: float | None = None
@@ -151,7 +154,7 @@ class Engine:
             self._claim()
         self._work()
         self._watch()
-        self._settle_verdicts()
+        self._verdicts.write(self._held)
         return self._until_next(look.next_due_ms, look.next_ripe_ms, again=look.due or look.ripe)
 
     def _until_next(self, due_ms: int | None, ripe_ms: int | None, *, again: bool) -> float:
@@ -186,10 +189,10 @@ class Engine:
 
     def _take_back(self, unknown: Sequence[str]) -> None:
         """Go on with runs of this server that it does not know: they were claimed, and the answer was lost."""
-        for start in range(0, len(unknown), _BATCH):
+        for start in range(0, len(unknown), BATCH):
             claims, told = self._store.claims.take_back(
                 self.id,
-                unknown[start : start + _BATCH],
+                unknown[start : start + BATCH],
                 self._clock.now_ms(),
                 self._lease_until(),
             )
@@ -198,7 +201,7 @@ class Engine:
             self._tell(told)
 
     def _take_over(self, dead: set[str]) -> None:
-        while room := min(self._room(), _BATCH):
+        while room := min(self._room(), BATCH):
             claims, told = self._store.claims.take_over(
                 self.id, dead, self._clock.now_ms(), self._lease_until(), room
             )
@@ -219,7 +222,7 @@ class Engine:
 
     def _claim(self) -> None:
         while (
-            (room := min(self._room(), _BATCH))
+            (room := min(self._room(), BATCH))
             and self._heartbeat.has_lease()
             and not self._stopping.is_set()
         ):
@@ -301,51 +304,6 @@ class Engine:
             fence_s=self._executor.fence_s,
         )
 
-    def _settle_verdicts(self) -> None:
-        """Write what was decided, all at once; what another server owns by now is let go of."""
-        decided = [held for held in self._held.values() if held.verdict is not None]
-        for start in range(0, len(decided), _BATCH):
-            batch = decided[start : start + _BATCH]
-            try:
-                self._write(batch)
-            except (StoreError, ValueError) as exc:
-                if _is_down(exc):
-                    raise
-                self._write_each(batch)
-
-    def _write_each(self, decided: list[Held]) -> None:
-        """Write one after another, where the database refuses one of them: it holds up no other."""
-        for held in decided:
-            try:
-                self._write([held])
-            except (StoreError, ValueError) as exc:
-                if _is_down(exc):
-                    raise
-                log.error("what became of the run %s cannot be written: %s", held.run.id, exc)
-
-    def _write(self, decided: list[Held]) -> None:
-        now = self._clock.now_ms()
-        if any(held.verdict and held.verdict.state.final for held in decided):
-            crash.point("ended")
-        for held, moved in zip(
-            decided, self._store.claims.move([held.move(now) for held in decided], now), strict=True
-        ):
-            held.verdict = None
-            if moved.run is None:
-                del self._held[held.run.id]
-                self._executor.drop(held.order)
-                continue
-            held.run = moved.run
-            self._tell(moved.events)
-            if moved.run.owner is None:
-                del self._held[moved.run.id]
-                if moved.run.state in FINAL:
-                    crash.point("finished")
-                self._workers.forget(held.order)
-                self._wake.set()  # there is room for another one
-            elif moved.run.state == "running":
-                crash.point("running")
-
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             try:
@@ -354,11 +312,6 @@ class Engine:
                 Exception
             ):  # whoever listens must not stop the scheduler; the event is in the store
                 log.exception("an event could not be told")
-
-
-def _is_down(exc: Exception) -> bool:
-    """Tell whether nothing can be written now, rather than this one thing never."""
-    return isinstance(exc, StoreError) and exc.code != "store_refused"
 
 
 def _name(run: RunRecord, n: int) -> dict[str, JSON]:
