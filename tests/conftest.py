@@ -22,6 +22,10 @@ sys.dont_write_bytecode = False
 TESTS = Path(__file__).parent
 RERUN_TEXT = 4000  # characters of each
 ORDER = ["unit", "integration", "faults", "browser"]
+# Files of tests that take longest, longest first: the last of all should be short ones, lest one process works alone in the end.
+LONGEST = ["test_reattach", "test_env_builds", "test_data", "test_links", "test_environments"]
+LONGEST += ["test_restore_pages", "test_reconnect", "test_restore", "test_panel", "test_quickstart"]
+LONGEST += ["test_add_machine", "test_code", "test_jobs", "test_picker", "test_datasets"]
 
 OWN_NETWORKS = [
     ipaddress.ip_network("127.0.0.0/8"),
@@ -66,13 +70,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Playwright keeps an event loop running in the main thread, so after it nothing can start another.
     """
-    items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
+    items.sort(key=_turn)
     if config.getoption("--nightly"):
         return
     skip = pytest.mark.skip(reason="takes minutes: --nightly runs it")
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(skip)
+
+
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    room, name = item.path.relative_to(TESTS).parts[0], item.path.stem
+    return ORDER.index(room), LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -597,6 +597,7 @@ def test_a_kernel_out_of_reach_can_be_shut_down_and_ends_when_its_machine_is_bac
     add_machine(home, host, identity, "box-1")
     session = home.open(kernel="cloudml-box-1")
     home.page(session["kernel"]["id"]).run("x = 5")
+    host.stop_sshd(sessions=True)  # noticed at once; the new server's tries meet silence
     host.link(up=False)
     wait_for(
         lambda: home.server.get("kernels")["kernels"][0]["state"] == "reconnecting", "the cut", 60
@@ -606,6 +607,7 @@ def test_a_kernel_out_of_reach_can_be_shut_down_and_ends_when_its_machine_is_bac
     home.server.stop(kill=True)
     home.start()
     assert home.get("api/kernels") == [] == home.get("api/sessions")
+    host.start_sshd()
     host.link(up=True)
 
     def running() -> list[JSON] | None:

@@ -119,13 +119,19 @@ def test_a_notebooks_folder_is_found_there(machines: Machines, far: Host, tmp_pa
             assert talk.run("import os; print(os.getcwd())") == "/home/ada/work/deep\n"
 
 
-def test_a_cut_is_no_end_and_loses_nothing(kernel: tuple[Any, Talk], far: Host) -> None:
+def test_a_cut_is_no_end_and_loses_nothing(
+    kernel: tuple[Any, Talk], far: Host, machines: Machines
+) -> None:
     manager, talk = kernel
     msg_id = talk.client.execute(
         "import time\nfor i in range(3000):\n    print(i)\n    if i % 10 == 0: time.sleep(0.01)"
     )
     text = talk.begun(msg_id)
     far.link(up=False)
+    link = machines.link("box")
+    link.call_soon(
+        lambda: link._lost(None)
+    )  # at once: that silence is noticed has tests of its own
     wait_for(lambda: state() == "reconnecting", "the cut", CUT_S)
     assert manager.is_alive() and asyncio.run(manager.provisioner.poll()) is None
     began = time.monotonic()

@@ -325,7 +325,7 @@ def test_cut_link_is_no_dead_kernel(server: ThreadServer, host: Host, box_machin
     with notebook(server, "cut.ipynb", "cloudml-box") as (kernel_id, _):
         connected(server, kernel_id)
         with server.events() as events:
-            host.freeze()
+            host.stop_sshd(sessions=True)
             try:
                 lost = events.until(
                     lambda e: e["noun"] == "kernel" and e["state"] == "reconnecting", timeout=40
@@ -336,7 +336,7 @@ def test_cut_link_is_no_dead_kernel(server: ThreadServer, host: Host, box_machin
                 gauges = server.api("GET", f"kernels/{kernel_id}/gauges")
                 assert (gauges.status, gauges.code) == (503, "link_down")
             finally:
-                host.thaw()
+                host.start_sshd()
             events.until(lambda e: e["noun"] == "kernel" and e["state"] == "connected", timeout=60)
 
 

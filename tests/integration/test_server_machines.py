@@ -261,7 +261,7 @@ def test_cut_link_is_said_with_its_cause(
     body = {"name": "box", **address, "host_key": host.fingerprint}
     assert server.operation(server.api("POST", "machines", body, timeout=60), OPERATION_S)
     running(server, "box")
-    host.power_off()
+    host.power_off(fin=True)  # at once: that silence is noticed has tests of its own
     with server.events() as events:
         event = events.until(
             lambda e: e["noun"] == "machine" and e["state"] == "unreachable", timeout=60
