@@ -42,7 +42,7 @@ LIVE_HINT = "or run it in the folder itself: --code live"
 class Lent:
     """What the runner makes a copy from: `place` and `tree` are of onhost/shelf.py, the copy is in `name`, and the notebook in `inside` of it.
 
-    `links` [path, target] are to what is no code: it is beside the tree in the folder that people work in.
+    `links` [path, target] are to what is no code: it is beside the tree in `live`, the folder that people work in (None without links).
     """
 
     place: str
@@ -50,6 +50,7 @@ class Lent:
     name: str
     inside: str
     links: Sequence[tuple[str, str]] = ()
+    live: str | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return what the runner is told."""
@@ -119,7 +120,8 @@ class Copies:
         with _Lending(link, wanted) as lending:
             answer = lending.run(lambda: self._kept(root, tree), tree, place)
         links = self._links(root, code, answer)
-        return Lent(str(answer["place"]), tree, root.name, str(code["inside"]), links)
+        live = str(answer["live"]) if links else None
+        return Lent(str(answer["place"]), tree, root.name, str(code["inside"]), links, live)
 
     def sweep(self, link: Link) -> None:
         """Have a machine delete the copies of runs that were killed. Raises AgentError, LinkDown."""

@@ -91,6 +91,13 @@ def test_the_home_folder_is_seen_only_where_the_notebook_lies_in_it() -> None:
     assert not any(each.startswith("--volume=/cache/home") for each in found)
 
 
+def test_a_run_has_the_variables_that_its_program_names_and_no_value_is_an_argument() -> None:
+    env = {"CLOUDML_PASSED": "CLOUDML_RUN_ID,TOKEN", "CLOUDML_RUN_ID": "7", "TOKEN": "canary"}
+    found = line(PODMAN, env={**env, "OTHER": "1"})
+    assert {"--env=CLOUDML_RUN_ID", "--env=TOKEN"} <= {*found}
+    assert "--env=OTHER" not in found and "canary" not in " ".join(found)
+
+
 def test_the_project_the_data_and_the_sockets_are_seen(tmp_path: Path) -> None:
     home, run = tmp_path / "home", tmp_path / "run"
     cwd = home / "project" / "a" / "b"
@@ -107,6 +114,14 @@ def test_the_project_the_data_and_the_sockets_are_seen(tmp_path: Path) -> None:
     assert launcher.mounts(str(outside), str(home), tcp, None) == sorted(map(str, (data, outside)))
     assert launcher.mounts(str(home), str(home), tcp, None) == [str(home)], (
         "one stands for what it holds"
+    )
+    # A run has its own copy of the code, no other one, and the project that links in it lead into.
+    copies = home / ".cache/jupyter-cloudml/copies/runs"
+    mine = copies / "r1-1" / "digits" / "nb"
+    mine.mkdir(parents=True)
+    live = str(home / "project" / "a")
+    assert launcher.mounts(str(mine), str(home), tcp, None, None, live) == sorted(
+        map(str, (copies / "r1-1", data, home / "project"))
     )
     odd = home / "a:b"
     odd.mkdir()

@@ -23,6 +23,9 @@ SETTINGS: dict[str, Any] = {}
 LABEL = "jupyter-cloudml.user"
 MARK = "JUPYTER_CLOUDML"  # variables by which the agent knows what it has to end
 AGENT = "JUPYTER_CLOUDML_AGENT"  # where the agent's socket is
+# What the program of a run says: names of variables that the notebook is to have, and the folder that links in its copy of the code lead into.
+NAMED, LIVE = "CLOUDML_PASSED", "CLOUDML_PROJECT"
+COPIES = [".cache", "jupyter-cloudml", "copies", "runs"]
 PASSED = re.compile(
     r"JPY_SESSION_NAME|LANG|LC_[A-Z]+|COLORTERM|TZ|[A-Z]+_NUM_THREADS|CUDA_[A-Z_]+|JUPYTER_CLOUDML[A-Z_]*"
 )
@@ -30,23 +33,28 @@ _NAME = re.compile(r"cloudml-(\d+)-(\d+)-[0-9a-f]{8}")
 
 
 def mounts(
-    cwd: str, home: str, connection: Mapping[str, Any], file: str | None, agent: str | None = None
+    cwd: str,
+    home: str,
+    connection: Mapping[str, Any],
+    file: str | None,
+    agent: str | None = None,
+    live: str | None = None,
 ) -> list[str]:
     """The folders of this machine that the container sees: that of the notebook with what lies beside it, the datasets, and the kernel's sockets
     and that of the agent.
 
     The notebook's folder counts from the one directly below the home folder, so that its project is there; the home folder itself only
-    where the notebook lies in it.
+    where the notebook lies in it. Of a run it is its own copy of the code, and what links in that lead into (`live`).
     """
-    inside = os.path.relpath(cwd, home).split(os.sep)
-    project = os.path.join(home, inside[0]) if inside[0] not in (os.curdir, os.pardir) else cwd
-    found = [project, os.path.join(home, ".cache", "jupyter-cloudml", "data")]
+    found = [project_of(cwd, home), os.path.join(home, ".cache", "jupyter-cloudml", "data")]
     if file is not None:
         found.append(os.path.dirname(file))
         if connection.get("transport") == "ipc":
             found.append(os.path.dirname(str(connection["ip"])))
     if agent:
         found.append(os.path.dirname(agent))
+    if live:
+        found.append(project_of(live, home))
     kept: list[str] = []
     for path in sorted({os.path.abspath(path) for path in found if os.path.isdir(path)}):
         if not any(path == above or path.startswith(above + os.sep) for above in kept):
@@ -55,6 +63,15 @@ def mounts(
     if odd is not None:
         raise SystemExit(f"{odd} cannot be seen in a container: its name holds a colon")
     return kept
+
+
+def project_of(folder: str, home: str) -> str:
+    """The topmost folder that is seen of one."""
+    inside = os.path.relpath(folder, home).split(os.sep)
+    if inside[0] in (os.curdir, os.pardir):
+        return folder
+    depth = len(COPIES) + 1 if inside[: len(COPIES)] == COPIES else 1
+    return os.path.join(home, *inside[:depth])
 
 
 def command(
@@ -86,7 +103,8 @@ def command(
         line.append(f"--volume={private}:{home}")
     line += [f"--volume={path}:{path}" for path in seen]
     line += [f"--env=HOME={home}", "--env=PYTHONUNBUFFERED=1"]
-    line += [f"--env={key}" for key in sorted(env) if PASSED.fullmatch(key)]
+    named = env.get(NAMED, "").split(",")
+    line += [f"--env={key}" for key in sorted(env) if PASSED.fullmatch(key) or key in named]
     return [*line, f"--entrypoint={settings['python']}", str(settings["image"]), *arguments]
 
 
@@ -145,7 +163,7 @@ def main(arguments: Sequence[str]) -> int:
             connection = json.load(opened)
     home, cwd, pid = os.path.expanduser("~"), os.getcwd(), os.getpid()
     private = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "home")
-    seen = mounts(cwd, home, connection, file, os.environ.get(AGENT))
+    seen = mounts(cwd, home, connection, file, os.environ.get(AGENT), os.environ.get(LIVE))
     for path in seen:  # else the engine makes them, as root
         if path.startswith(home + os.sep):
             os.makedirs(os.path.join(private, os.path.relpath(path, home)), exist_ok=True)

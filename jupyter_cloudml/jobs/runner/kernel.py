@@ -24,6 +24,7 @@ JSON = dict[str, Any]
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NOTES = "CLOUDML_RUN_DATA"  # where the kernel's `dataset(…)` notes which data it had
+PASSED = "CLOUDML_PASSED"  # names of variables that a kernel in a container has to have as well
 LOG_LIMIT = 64 << 10  # bytes of what the kernel wrote to its own streams that are told when it dies
 
 
@@ -127,7 +128,13 @@ class KernelProcess:
         with open(os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "wb") as log:
             self._child = subprocess.Popen(
                 argv,
-                env={**os.environ, **self.spec.get("env", {}), **env, NOTES: self.notes},
+                env={
+                    **os.environ,
+                    **self.spec.get("env", {}),
+                    **env,
+                    NOTES: self.notes,
+                    PASSED: ",".join(sorted([*env, NOTES])),
+                },
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -9,6 +9,7 @@ from typing import Any
 
 JSON = dict[str, Any]
 HOME = os.path.expanduser("~")
+LIVE = "CLOUDML_PROJECT"  # the folder that links in a copy of the code lead into; a container has to have it
 
 
 def read_spec() -> JSON | None:
@@ -27,9 +28,11 @@ def folder(spec: JSON) -> str:
 
 def env_of(spec: JSON) -> dict[str, str]:
     """What the kernel has in its environment, and nothing else has."""
+    live = (spec.get("copy") or {}).get("live")
     return {
         **spec.get("env", {}),
         **spec.get("secrets", {}),
+        **({LIVE: str(live)} if live else {}),
         "CLOUDML_RUN_ID": str(spec["run"]),
         "CLOUDML_ATTEMPT": str(spec["attempt"]),
     }
