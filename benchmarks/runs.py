@@ -22,7 +22,8 @@ from benchmarks.candidates import AGENT, LOCAL
 from benchmarks.figures import Figure, Row
 from benchmarks.session import NoAnswer
 from jupyter_cloudml.client import Client
-from jupyter_cloudml.jobs.attempts.attempt import Attempts, Work
+from jupyter_cloudml.jobs.attempts.attempt import Attempts
+from jupyter_cloudml.jobs.attempts.work import Work
 from jupyter_cloudml.jobs.notebooks.notebook import Notebook, without_outputs
 from jupyter_cloudml.jobs.notebooks.records import Cursor, Record
 from jupyter_cloudml.jobs.scheduler import Scheduler

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from jupyter_cloudml.jobs.attempts.attempt import Attempt, Attempts, Outcome, Work
+from jupyter_cloudml.jobs.attempts.attempt import Attempt, Attempts
+from jupyter_cloudml.jobs.attempts.outcome import Outcome
+from jupyter_cloudml.jobs.attempts.work import Work
 from jupyter_cloudml.jobs.notebooks.notebook import executed, without_outputs
 from jupyter_cloudml.jobs.notebooks.records import START, Cursor, Record
 from jupyter_cloudml.link.link import Link

@@ -21,10 +21,11 @@ from runs import Following, Kept, kernel, notebook, run, work
 from integration.links import CutLink, make_link, wait_for
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import AgentError
-from jupyter_cloudml.jobs.attempts.attempt import Attempts, Resume, Work
+from jupyter_cloudml.jobs.attempts.attempt import Attempts
 from jupyter_cloudml.jobs.attempts.compose import Composer
 from jupyter_cloudml.jobs.attempts.machine_executor import MachineExecutor
 from jupyter_cloudml.jobs.attempts.run_log import RunLog
+from jupyter_cloudml.jobs.attempts.work import Resume, Work
 from jupyter_cloudml.jobs.desk import Desk
 from jupyter_cloudml.jobs.notebooks.notebook import executed
 from jupyter_cloudml.jobs.notebooks.records import Cursor

@@ -14,9 +14,10 @@ from cloudbox.fixture import SSHConfig
 from jupyter_client.blocking.client import BlockingKernelClient
 from runs import Following, run, work
 
-from jupyter_cloudml.jobs.attempts.attempt import Attempts, Resume
+from jupyter_cloudml.jobs.attempts.attempt import Attempts
 from jupyter_cloudml.jobs.attempts.bridge import Bridge
 from jupyter_cloudml.jobs.attempts.installation import Installations, Installed, put
+from jupyter_cloudml.jobs.attempts.work import Resume
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.link.link import Link
 

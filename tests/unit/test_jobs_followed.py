@@ -13,8 +13,10 @@ import pytest
 
 from jupyter_cloudml.errors import LinkDown, NoSpace, NotFound, ProtocolError, UsageError
 from jupyter_cloudml.jobs.attempts import followed
-from jupyter_cloudml.jobs.attempts.attempt import Attempt, Attempts, Outcome, Work
+from jupyter_cloudml.jobs.attempts.attempt import Attempt, Attempts
 from jupyter_cloudml.jobs.attempts.machine_executor import MachineExecutor
+from jupyter_cloudml.jobs.attempts.outcome import Outcome
+from jupyter_cloudml.jobs.attempts.work import Work
 from jupyter_cloudml.jobs.scheduling.executor import NotStarted, Order, Phase
 from jupyter_cloudml.store import StoreError
 

@@ -8,15 +8,16 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from ...environments.program import Tell, ignore
-from ...errors import AgentError, LinkDown, ProtocolError
+from ...errors import AgentError, LinkDown
 from ...link.link import Link
 from ...link.process import Ended, LinkChange, Output, RemoteProcess
 from ..notebooks.records import START, Cursor, Reader, Record
 from .installation import Installations, Installed
+from .outcome import Course, Outcome
+from .work import Work
 
 log = logging.getLogger(__name__)
 START_S = 60.0
@@ -42,84 +43,6 @@ open(place + ".new", "w").write(str(until))
 os.replace(place + ".new", place)
 print(until)
 """
-
-
-@dataclass(frozen=True)
-class Resume:
-    """What a run goes on with: the kernel that the attempt of this token has left, from the cell `at` on. Where that is gone, all cells run."""
-
-    of: str
-    at: int
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The kernel that a failed attempt has left, for so long (UTC ms) and at most."""
-
-    connection_file: str
-    until_ms: int
-    cell: int | None
-
-
-@dataclass(frozen=True)
-class Work:
-    """What an attempt runs. `token` is its name, committed before it is started; `notebook` has its parameters in it and no outputs."""
-
-    run: str
-    attempt: int
-    fence: int
-    token: str
-    notebook: Mapping[str, Any]
-    kernel: Mapping[str, Any]  # argv (with {connection_file}), env, interrupt_mode, language
-    cwd: str | Sequence[str] = "~"
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    timeout_s: float | None = None
-    cell_timeout_s: float | None = None
-    startup_timeout_s: float = 60.0
-    allow_errors: bool = False
-    keep_on_failure_s: float = 0.0
-    output_limit: int | None = None
-    resume: Resume | None = None
-    copy: Mapping[str, Any] | None = (
-        None  # of the code: what its folder is made from, on its machine
-    )
-
-    def spec(self, cwd: str) -> bytes:
-        """Return the line that the runner reads. It has the secrets: it goes to standard input, and nowhere else."""
-        said = {
-            "run": self.run,
-            "attempt": self.attempt,
-            "notebook": self.notebook,
-            "kernel": dict(self.kernel),
-            "cwd": cwd,
-            "env": dict(self.env),
-            "secrets": dict(self.secrets),
-            "timeout_s": self.timeout_s,
-            "cell_timeout_s": self.cell_timeout_s,
-            "startup_timeout_s": self.startup_timeout_s,
-            "allow_errors": self.allow_errors,
-            "keep_on_failure_s": self.keep_on_failure_s,
-            "output_limit": self.output_limit,
-            "resume": None if self.resume is None else asdict(self.resume),
-            "copy": None if self.copy is None else dict(self.copy),
-        }
-        return json.dumps(said).encode() + b"\n"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended: `state` is that of its run. `began`: something of the notebook may have run."""
-
-    state: str  # succeeded, failed, timed_out, cancelled
-    reason: str  # "", cell_error, out_of_memory, kernel_died, kernel_start, run_timeout, cell_timeout, cancelled, runner_died
-    message: str
-    began: bool
-    cell: int | None = None
-    peak_bytes: int = 0
-    error: Mapping[str, str] | None = None  # ename and evalue of the cell that failed
-    exit: Mapping[str, Any] | None = None
-    kept: Kept | None = None  # its process goes on for that alone
 
 
 class Sink(Protocol):
@@ -332,7 +255,7 @@ class Attempt:
         `sink` gets what came together, at most some hundred records; what it has taken is acknowledged. Raises what `sink` raises, NotFound
         when the machine has forgotten the attempt, ProtocolError, and the link's error once that is one that trying again cannot cure.
         """
-        state = _State(began=self.has_begun)
+        state = Course(began=self.has_begun)
         state.look(before)
         deadline = time.monotonic() + BEGIN_S
         stopped = False
@@ -384,62 +307,3 @@ class Attempt:
     def forget(self) -> None:
         """Have the machine delete what it keeps of an attempt that has ended and whose records are all kept."""
         self._process.forget()
-
-
-class _State:
-    """What the records of an attempt have told of its course."""
-
-    def __init__(self, began: bool) -> None:
-        self.began = began
-        self.end: Record | None = None
-        self.error: Mapping[str, str] | None = None
-        self.kept: Kept | None = None
-
-    def look(self, batch: Iterable[Record]) -> None:
-        """Note what a batch tells."""
-        for record in batch:
-            kind = record["record"]
-            self.began = self.began or kind == "begun"
-            if kind == "ended":
-                self.end = record
-            elif kind == "kept":
-                self.kept = kept_of(record)
-            elif kind == "cell" and record.get("error") and record.get("status") == "error":
-                self.error = None if record.get("allowed") else record["error"]
-
-    def outcome(self, said: Ended | None, stderr: bytes, cancelled: bool) -> Outcome:
-        """Return how it ended, by its own words or by its exit; None: its process goes on for the kernel's sake."""
-        if self.end is not None:
-            return Outcome(
-                state=str(self.end["state"]),
-                reason=str(self.end["reason"]),
-                message=str(self.end["message"]),
-                began=True,
-                cell=self.end.get("cell"),
-                peak_bytes=int(self.end.get("peak_bytes") or 0),
-                error=self.error,
-                exit=None if said is None else said.exit,
-                kept=self.kept if said is None else None,
-            )
-        if said is None:
-            raise ProtocolError("the run keeps its kernel before its end")
-        peak = int(said.exit.get("peak_bytes") or 0)
-        state, reason = ("cancelled", "cancelled") if cancelled else ("failed", "runner_died")
-        message = "it was cancelled" if cancelled else _death(said, stderr)
-        if said.exit.get("oom"):
-            state, reason = "failed", "out_of_memory"
-        return Outcome(state, reason, message, self.began, peak_bytes=peak, exit=said.exit)
-
-
-def kept_of(record: Record) -> Kept:
-    """Return what a record tells of the kernel that was left."""
-    cell = record.get("cell")
-    return Kept(str(record["connection_file"]), int(record["until_ms"]), cell)
-
-
-def _death(said: Ended, stderr: bytes) -> str:
-    why = said.exit.get("reason")
-    if isinstance(why, str) and why:
-        return f"the process of the run ended: {why}"
-    words = " | ".join(stderr.decode(errors="replace").strip().splitlines()[-3:])[-500:]
-    return f"the process of the run ended with {said.status}{f': {words}' if words else ''}"

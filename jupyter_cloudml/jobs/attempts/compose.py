@@ -22,9 +22,9 @@ from ..notebooks.notebook import Notebook, executed, parse, without_outputs
 from ..notebooks.parameters import check, find, inject, language_of
 from ..notebooks.snapshots import Snapshots
 from ..scheduling.executor import Order
-from .attempt import Resume, Work
 from .run_files import RunFiles
 from .secrets import resolve
+from .work import Resume, Work
 
 OWN = ("", "python3", "python")  # the machine's own Python is meant
 

@@ -13,7 +13,8 @@ from ...errors import CloudMLError, NoSpace, NotFound, ProtocolError
 from ...store import StoreError
 from ..notebooks.records import Cursor, Record
 from ..scheduling.executor import Exit, Observation, Order, Phase
-from .attempt import Attempt, Kept, Outcome
+from .attempt import Attempt
+from .outcome import Kept, Outcome
 from .run_log import RunLog
 from .written import Written
 

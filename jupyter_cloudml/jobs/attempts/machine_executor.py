@@ -13,11 +13,13 @@ from ...link.link import Link
 from ...store.jobs.files import FileRepository
 from ..notebooks.records import START, Cursor
 from ..scheduling.executor import Exit, NotStarted, Observation, Order, Phase, called_off
-from .attempt import START_S, Attempt, Attempts, Kept, Work
+from .attempt import START_S, Attempt, Attempts
 from .followed import Followed
+from .outcome import Kept
 from .readiness import Readiness
 from .run_files import RunFiles
 from .run_log import RunLog
+from .work import Work
 
 log = logging.getLogger(__name__)
 LEAVE_S = 10.0  # a thread that follows nothing any more has ended by then
