@@ -71,6 +71,22 @@ _ZONES = st.sampled_from(
 _MOMENTS = st.integers(ms("2015-01-01T00:00"), ms("2030-01-01T00:00"))
 
 
+@pytest.mark.parametrize(
+    ("expression", "tz", "start", "until"),
+    [  # a clock that is set by half an hour; one minute after midnight; a day that was left out
+        ("59 * * * SUN", "Australia/Lord_Howe", "2026-10-03T00:21", "2026-10-04T12:00"),
+        ("*/7 1 * * *", "America/St_Johns", "2011-03-12T03:59", "2011-03-14T12:00"),
+        ("*/15 23 1 * 1-5", "Pacific/Apia", "2011-12-28T16:06", "2012-01-02T12:00"),
+    ],
+)
+def test_odd_changes_of_the_clock_are_met_backwards_as_forwards(
+    expression: str, tz: str, start: str, until: str
+) -> None:
+    ahead = takewhile(lambda due: due <= ms(until), cron.forward(expression, tz, ms(start)))
+    back = takewhile(lambda due: due > ms(start), cron.backward(expression, tz, ms(until)))
+    assert (found := list(ahead)) and list(back) == found[::-1]
+
+
 @settings(max_examples=150, deadline=None)
 @given(_FIELDS, _ZONES, _MOMENTS)
 def test_times_only_grow_and_are_the_same_from_both_sides(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -17,6 +18,7 @@ from jupyter_cloudml.errors import UsageError
 _LONGEST = 200
 _FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
 _ANY_DATE = ("*", "*", "*")
+_FIRST_SPAN_MS, _LAST_SPAN_MS, _GROWTH = 600_000, 100 * 365 * 86_400_000, 8
 _START = datetime(2024, 1, 1, tzinfo=timezone.utc)  # a leap year
 
 
@@ -62,24 +64,27 @@ def forward(expression: str, tz: str, after_ms: int) -> Iterator[int]:
 
 
 def backward(expression: str, tz: str, until_ms: int) -> Iterator[int]:
-    """Yield the times up to and including `until_ms`, latest first. Raises UsageError."""
-    last = until_ms + 1
-    start = until_ms // 1000 * 1000 + 1000
-    for moment in _times(expression, _at(start, zone(tz)), reverse=True):
-        found = _ms(moment)
-        if found < last:
-            last = found
-            yield found
+    """Yield the times up to and including `until_ms`, latest first. Raises UsageError.
+
+    By looking forward from ever earlier: cronsim's own way back misses times where a clock is set by half an hour, and does not end where a
+    zone left out a day.
+    """
+    end, span = until_ms, _FIRST_SPAN_MS
+    while span <= _LAST_SPAN_MS:
+        found = list(takewhile(end.__ge__, forward(expression, tz, end - span)))
+        yield from reversed(found)
+        end -= span
+        span *= 1 if found else _GROWTH
 
 
 def describe(expression: str) -> str:
     """Say an expression in words. Raises UsageError."""
-    words = _parsed(expression, _START, reverse=False).explain()
+    words = _parsed(expression, _START).explain()
     return re.sub(r"(?<!1)([123])th\b", lambda m: m[1] + ("st", "nd", "rd")[int(m[1]) - 1], words)
 
 
-def _times(expression: str, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
-    parsed = _parsed(expression, start, reverse=reverse)
+def _times(expression: str, start: datetime) -> Iterator[datetime]:
+    parsed = _parsed(expression, start)
     while True:
         try:
             yield next(parsed)
@@ -91,11 +96,11 @@ def _times(expression: str, start: datetime, *, reverse: bool = False) -> Iterat
             return
 
 
-def _parsed(expression: str, start: datetime, *, reverse: bool) -> CronSim:
+def _parsed(expression: str, start: datetime) -> CronSim:
     try:
         if len(expression) > _LONGEST:
             raise CronSimError(f"it is longer than {_LONGEST} characters")
-        return CronSim(expression, start, reverse=reverse)
+        return CronSim(expression, start)
     except (CronSimError, ValueError, AssertionError) as exc:
         raise UsageError(
             f"the cron expression {expression[:_LONGEST]!r} cannot be read: {_cause(exc)}",
@@ -118,7 +123,7 @@ def _is_well_formed(expression: str) -> bool:
     for place in range(3):
         alone = [*_ANY_DATE[:place], date[place], *_ANY_DATE[place + 1 :]]
         try:
-            _parsed(" ".join([*clock, *alone]), _START, reverse=False)
+            _parsed(" ".join([*clock, *alone]), _START)
         except UsageError:
             return False
     return True
