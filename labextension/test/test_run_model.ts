@@ -95,6 +95,18 @@ test('a run that is over, and one that is gone, are asked for no more', async ()
   assert.equal(gone.asked.length, 1);
 });
 
+test('a run of which somebody is still to be told is looked at until that is done', async () => {
+  const { server, run } = world('failed', { notices: [{ to: 'x', state: 'waiting' }] });
+  const model = follow(server);
+  await settled();
+  Object.assign(run, { notices: [{ to: 'x', state: 'sent' }] });
+  await pass(5_000);
+  assert.equal(model.run!.notices![0]!.state, 'sent');
+  const asked = server.asked.length;
+  await pass(60_000);
+  assert.equal(server.asked.length, asked);
+});
+
 test('a kernel that is left is offered until its time is over', async () => {
   const { server } = world('failed', { kept: { until_ms: 1_000_000 + 30_000, cell: 0 } });
   const model = follow(server);

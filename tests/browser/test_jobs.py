@@ -6,6 +6,8 @@ import json
 import os
 import re
 import secrets
+import shlex
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -169,10 +171,16 @@ def test_selected_cells_run_with_what_they_need_and_a_run_is_cancelled(
 
 def test_the_page_of_a_sweep_is_a_table_of_its_runs(view: View, lab: Lab, name: str) -> None:
     write(lab, name, ["alpha = 1\nbeta = 'x'", "print('alpha is', alpha)"], tagged=0)
-    sweep = {"name": name, "notebook": f"{name}.ipynb", "sweep": {"alpha": [2, 3]}}
-    lab.api("POST", "jobs", {"definition": sweep})
-    run = lab.api("POST", f"jobs/{name}/run")["id"]
-    view.command("cloudml:show-run", {"id": run})
+    view.open_notebook(f"{name}.ipynb")
+    view.page.get_by_role("button", name="Run this notebook as a job").click()
+    question = view.page.get_by_role("dialog", name=f"Run {name}.ipynb as a job")
+    question.get_by_label("Run it with each of").fill("alpha")
+    question.get_by_role("button", name="Run", exact=True).click()
+    expect(question.get_by_role("alert").first).to_contain_text("cannot be read")
+    question.get_by_label("Run it with each of").fill("alpha = 2, 3")
+    expect(question.get_by_role("status")).to_contain_text("It makes 2 runs.")
+    assert view.axe(".jp-Dialog") == []
+    question.get_by_role("button", name="Run", exact=True).click()
     table = page(view).get_by_role("table", name="The runs of the sweep")
     expect(table.get_by_role("row")).to_have_count(3)
     expect(table.get_by_role("row").nth(2)).to_contain_text("alpha = 3")
@@ -296,5 +304,59 @@ def test_a_job_is_made_looked_at_changed_paused_and_deleted(
     view.page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
     expect(row).to_have_count(0)
     assert lab.request("GET", f"cloudml/api/v1/jobs/{name}")[0] == 404
+    # What Lab itself says where a kernel ends while its notebook is open and asks it something.
+    view.errors[:] = [each for each in view.errors if not each.startswith("Error: Kernel is dead")]
     asked = "Could not restore the debugger state"  # of the kernel that was ended meanwhile
     view.errors[:] = [error for error in view.errors if not error.startswith(asked)]
+
+
+def test_past_times_are_filled_and_a_webhook_is_given_its_token(
+    view: View, lab: Lab, name: str
+) -> None:
+    write(lab, name, ["1"])
+    times = [{"cron": "30 2 1 * *", "tz": "UTC"}, {"webhook": True}]
+    definition = {"name": name, "notebook": f"{name}.ipynb", "triggers": times, "max_running": 2}
+    lab.api("POST", "jobs", {"definition": {**definition, "overlap": "allow"}})
+    view.command("cloudml:show-job", {"name": name})
+    job = page(view)
+    job.locator("summary", has_text="Runs of past times").click()
+    job.get_by_label("From").fill("2026-01-01T00:00")
+    job.get_by_label("Until").fill("2025-12-01T00:00")
+    expect(job.get_by_role("alert")).to_contain_text("ends before it begins")
+    job.get_by_label("Until").fill("2026-02-15T00:00")
+    expect(job).to_contain_text("2 times, ")
+    job.get_by_role("button", name="Make 2 runs").click()
+    expect(job).to_contain_text("2 runs were made.", timeout=RUN_MS)
+    job.locator("summary", has_text="Webhook").click()
+    job.get_by_role("button", name="Make a token for the webhook").click()
+    token = job.get_by_role("textbox", name="Token").inner_text()
+    command = shlex.split(job.get_by_role("textbox", name="Command").inner_text())
+    assert command[:4] == ["curl", "-X", "POST", "-H"] and token in command[4]
+    header, _, value = command[4].partition(": ")
+    call = urllib.request.Request(command[5], method="POST", headers={header: value})
+    with urllib.request.urlopen(call, timeout=60) as answer:
+        assert answer.status == 202
+
+    which = job.get_by_role("group", name="Which runs")
+    expect(which.get_by_role("button", name="All 3")).to_be_visible(timeout=RUN_MS)
+    expect(which.get_by_role("button", name="Succeeded 3")).to_be_visible(timeout=RUN_MS)
+    which.get_by_role("button", name="Failed 0").click()
+    expect(job).to_contain_text("None of its runs is so.")
+    which.get_by_role("button", name="All 3").click()
+    expect(job.get_by_role("table").first.get_by_role("row")).to_have_count(4)
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        view.theme(theme)
+        assert view.axe(FRONT) == []
+
+    job.get_by_role("button", name="Make another token for the webhook").click()
+    view.page.get_by_role("dialog").get_by_role("button", name="Make another token").click()
+    expect(job.get_by_role("textbox", name="Token")).not_to_have_text(token)
+    view.command("cloudml:show-jobs")
+    jobs = page(view)
+    jobs.get_by_label("Filter the jobs by name").fill(name)
+    kinds = jobs.get_by_role("group", name="Which jobs")
+    expect(kinds.get_by_role("button", name="All 1")).to_be_visible()
+    kinds.get_by_role("button", name="Paused 0").click()
+    expect(jobs).to_contain_text("No such job has that in its name.")
+    lab.api("POST", f"jobs/{name}/pause")
+    expect(jobs.locator(f"[data-job='{name}']")).to_be_visible()

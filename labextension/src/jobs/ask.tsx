@@ -1,7 +1,7 @@
 import { Dialog, ReactWidget } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { HTMLSelect } from '@jupyterlab/ui-components';
-import { JSONObject } from '@lumino/coreutils';
+import { JSONObject, JSONValue } from '@lumino/coreutils';
 import * as React from 'react';
 
 import { CloudMLError } from '../api';
@@ -10,6 +10,8 @@ import { machineSpecs, specMachine } from '../specs';
 import { ICloudML } from '../tokens';
 import { ParameterFields, collect, kindText } from './parameters';
 import { Preview } from './preview';
+import { SweepField, sweepHelp } from './sweep_field';
+import { MOST, readSweep } from './sweeps';
 import { IFileCell, IParameter, ISelection } from './types';
 
 const SCHEDULE = 'schedule';
@@ -30,6 +32,8 @@ export interface IAnswer {
   readonly machine: string;
   readonly kernel: string | null;
   readonly parameters: JSONObject;
+  /** With which values it is run, each with each; undefined: once. */
+  readonly sweep: JSONValue | undefined;
   /** The places of the cells to run, where not all of them are. */
   readonly cells: ReadonlyArray<number> | null;
   /** Whether it is to become a job with times, in place of a run now. */
@@ -48,11 +52,13 @@ export class RunQuestion {
   async ask(error: CloudMLError | null): Promise<IAnswer | null> {
     for (;;) {
       const answer = await this._askOnce(error);
-      const wrong = answer?.wrong;
-      if (!answer || !wrong) {
+      if (answer?.wrong) {
+        error = this._refusal(answer.wrong);
+      } else if (answer?.wrongSweep) {
+        error = this._refusedSweep();
+      } else {
         return answer;
       }
-      error = this._refusal(wrong);
     }
   }
 
@@ -93,19 +99,30 @@ export class RunQuestion {
     });
   }
 
+  private _refusedSweep(): CloudMLError {
+    const trans = this._trans;
+    return new CloudMLError({
+      code: 'bad_sweep',
+      message: trans.__('What it is to be run with each of cannot be read, or is too much.'),
+      hint: trans.__('Nothing was run. %1', sweepHelp(trans))
+    });
+  }
+
   /** What was typed stays when it is asked again. */
-  private readonly _typed: ITypedForm = { texts: {}, left: new Set() };
+  private readonly _typed: ITypedForm = { texts: {}, sweep: '', left: new Set() };
 }
 
 /** What the form has, and the first parameter whose text is no value. */
 interface IFormAnswer extends IAnswer {
   readonly wrong: IParameter | null;
+  readonly wrongSweep: boolean;
 }
 
 interface ITypedForm {
   machine?: string;
   kernel?: string | null;
   texts: Record<string, string>;
+  sweep: string;
   /** Needed cells that are left out. */
   left: Set<number>;
 }
@@ -133,7 +150,9 @@ class RunForm extends ReactWidget implements Dialog.IBodyWidget<IFormAnswer> {
       machine: this._machine,
       kernel: this._kernel(),
       parameters: values,
+      sweep: readSweep(this._typed.sweep)?.value,
       wrong,
+      wrongSweep: (readSweep(this._typed.sweep)?.count ?? Infinity) > MOST,
       cells: this._cells(),
       schedule: false
     };
@@ -191,6 +210,16 @@ class RunForm extends ReactWidget implements Dialog.IBodyWidget<IFormAnswer> {
             ))}
           </HTMLSelect>
           {this._renderParameters()}
+          {(this._parameters?.length ?? 0) > 0 && (
+            <SweepField
+              text={this._typed.sweep}
+              onChange={text => {
+                this._typed.sweep = text;
+                this.update();
+              }}
+              trans={trans}
+            />
+          )}
         </div>
         {this._proposal.selection && this._renderCells(this._proposal.selection)}
       </>

@@ -6,6 +6,7 @@ import { CloudMLClient } from '../api';
 import {
   IContent,
   IDefinition,
+  IFilling,
   IJob,
   IOpened,
   IParameter,
@@ -29,7 +30,18 @@ export interface IRunsQuery {
   readonly state?: ReadonlyArray<string>;
   readonly before?: string;
   readonly limit?: number;
+  /** Also how many of the last runs of the job are in each state. */
+  readonly counts?: boolean;
 }
+
+/** What asks for due times of a range, both ends included. */
+export interface IRange {
+  readonly from_ms: number;
+  readonly until_ms: number;
+  readonly trigger?: string;
+}
+
+type Counts = Readonly<Record<string, number>>;
 
 /** The REST API of jobs. Every method throws CloudMLError. */
 export class JobsClient {
@@ -42,8 +54,10 @@ export class JobsClient {
   jobs(query: {
     after?: string;
     q?: string;
+    only?: string;
     limit?: number;
-  }): Promise<{ jobs: ReadonlyArray<IJob>; next: string | null }> {
+    counts?: boolean;
+  }): Promise<{ jobs: ReadonlyArray<IJob>; next: string | null; counts?: Counts }> {
     return this._client.get(`jobs${asked(query)}`);
   }
 
@@ -84,6 +98,28 @@ export class JobsClient {
     return this._client.ask(`${jobPath(name)}/run`, { token });
   }
 
+  /** What a backfill would do. */
+  filling(name: string, range: IRange): Promise<IFilling> {
+    return this._client.ask(`${jobPath(name)}/backfill`, { ...range, dry_run: true });
+  }
+
+  /** Have the due times of a range run that have not. */
+  async backfill(name: string, range: IRange): Promise<void> {
+    await this._client.ask(`${jobPath(name)}/backfill`, range);
+  }
+
+  hook(name: string): Promise<{ readonly path: string; readonly has_token: boolean }> {
+    return this._client.get(`${jobPath(name)}/hook`);
+  }
+
+  /** Make a token for a webhook, which is told this once; it replaces the one that there is. */
+  newToken(
+    name: string,
+    rotate: boolean
+  ): Promise<{ readonly path: string; readonly token: string }> {
+    return this._client.ask(`${jobPath(name)}/hook`, { rotate });
+  }
+
   remove(name: string): Promise<void> {
     return this._client.send('DELETE', jobPath(name));
   }
@@ -92,7 +128,9 @@ export class JobsClient {
     return this._client.ask('runs', request);
   }
 
-  runs(query: IRunsQuery): Promise<{ runs: ReadonlyArray<IRun>; next: string | null }> {
+  runs(
+    query: IRunsQuery
+  ): Promise<{ runs: ReadonlyArray<IRun>; next: string | null; counts?: Counts }> {
     const { state, ...rest } = query;
     const states = (state ?? []).map(each => `state=${encodeURIComponent(each)}`).join('&');
     const text = asked(rest);

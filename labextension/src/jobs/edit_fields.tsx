@@ -7,6 +7,8 @@ import * as React from 'react';
 import { EditModel } from './edit_model';
 import { FieldKind, isObject } from './form_schema';
 import { ParameterFields, asText, parameterId, valueOf } from './parameters';
+import { sweepHelp } from './sweep_field';
+import { readSweep, writeSweep } from './sweeps';
 import { TriggersField } from './trigger_fields';
 
 /** What the fields of ours know besides what the form's library tells them. */
@@ -197,6 +199,16 @@ export function fieldsOf({
       <UseSignal signal={edit.changed}>
         {() => <Parameters field={field} edit={edit} trans={trans} />}
       </UseSignal>
+    ),
+    sweep: field => (
+      <TextValue
+        field={field}
+        edit={edit}
+        write={writeSweep}
+        read={readSweep}
+        wrong={sweepHelp(trans)}
+        placeholder="alpha = 1, 2, 3"
+      />
     ),
     pairs: field => (
       <TextValue

@@ -2,7 +2,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { JSONObject, JSONValue } from '@lumino/coreutils';
 
 /** How a member of a definition is typed: as the form's library does it, or by a field of ours. */
-export type FieldKind = 'triggers' | 'parameters' | 'pairs' | 'words' | 'json';
+export type FieldKind = 'triggers' | 'parameters' | 'sweep' | 'pairs' | 'words' | 'json';
 
 /** Members that everybody looks at; the rest is folded. */
 const FIRST = ['name', 'notebook', 'machine', 'environment', 'parameters', 'triggers'];
@@ -81,7 +81,7 @@ function withoutNull(schema: JSONObject): JSONObject {
 }
 
 function kindOf(name: string, schema: JSONObject): FieldKind | null {
-  if (name === 'triggers' || name === 'parameters') {
+  if (name === 'triggers' || name === 'parameters' || name === 'sweep') {
     return name;
   }
   const { type, items, properties, additionalProperties } = schema;
@@ -111,6 +111,7 @@ function titleOf(name: string, trans: TranslationBundle): string {
     kernel: trans.__('Kernel'),
     parameters: trans.__('Parameters'),
     triggers: trans.__('When it runs'),
+    sweep: trans.__('Run it with each of'),
     project: trans.__('Project'),
     overlap: trans.__('While another run goes on'),
     max_running: trans.__('Runs at once'),
@@ -141,7 +142,8 @@ export function cleaned(value: JSONObject): JSONObject {
     if (member === undefined || member === null || member === '') {
       continue;
     }
-    const made = isObject(member) && name !== 'parameters' ? cleaned(member) : member;
+    const made =
+      isObject(member) && name !== 'parameters' && name !== 'sweep' ? cleaned(member) : member;
     found[name] = made;
   }
   return found;

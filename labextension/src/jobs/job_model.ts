@@ -2,6 +2,7 @@ import { CloudMLError } from '../api';
 import { Observable } from '../observable';
 import { singly } from './flight';
 import { JobsModel } from './model';
+import { RUN_GROUPS } from './narrow';
 import { Paged } from './paged';
 import { IJob, IPreview, IRun, IRunEvent } from './types';
 
@@ -19,7 +20,14 @@ export class JobModel extends Observable {
   ) {
     super();
     this.runs = new Paged(`runs-of-${name}`, async before => {
-      const { runs, next } = await jobs.client.runs({ job: name, before, limit: 25 });
+      const { runs, next, counts } = await jobs.client.runs({
+        job: name,
+        state: RUN_GROUPS[this._only],
+        before,
+        limit: 25,
+        counts: true
+      });
+      this._counts = counts ?? null;
       return { rows: runs, next };
     });
     this.runs.changed.connect(this._onRuns, this);
@@ -31,6 +39,21 @@ export class JobModel extends Observable {
   /** Null before the first answer. */
   get job(): IJob | null {
     return this._job;
+  }
+
+  /** Which of its runs are shown, of RUN_GROUPS; "" is all. */
+  get only(): string {
+    return this._only;
+  }
+
+  set only(value: string) {
+    this._only = value;
+    this.runs.restart();
+  }
+
+  /** How many of its last thousand runs are in each state; null before the first answer. */
+  get counts(): Readonly<Record<string, number>> | null {
+    return this._counts;
   }
 
   /** Its triggers in words, in their order; null before the first answer, an error where one cannot be told. */
@@ -111,5 +134,7 @@ export class JobModel extends Observable {
   private _job: IJob | null = null;
   private _previews: ReadonlyArray<IPreview | CloudMLError> | null = null;
   private _error: CloudMLError | null = null;
+  private _only = '';
+  private _counts: Readonly<Record<string, number>> | null = null;
   private _timer = 0;
 }

@@ -6,12 +6,16 @@ import { CloudMLError } from '../api';
 import { Buttons } from '../buttons';
 import { CommandIDs, ICloudML } from '../tokens';
 import { actsOf } from './acts';
+import { Backfill, byTime } from './backfill';
+import { BackfillModel } from './backfill_model';
 import { JobModel } from './job_model';
 import { IListProps, dueText } from './list_page';
 import { ListTrouble, Pages, RunTable } from './list_parts';
 import { Strip } from './marks';
+import { Narrow, runChoices } from './narrow';
 import { Facts, Fold } from './run_parts';
 import { IJob, IJobTrigger, IPreview } from './types';
+import { Webhook } from './webhook';
 import { awayText, fileName, timeText } from './words';
 
 export interface IJobProps extends IListProps {
@@ -25,6 +29,7 @@ export class JobPage extends ReactWidget {
     super();
     this.addClass('jp-cloudml-page');
     this._job = new JobModel(_props.name, _props.jobs);
+    this._filler = new BackfillModel(_props.name, _props.jobs);
   }
 
   get jobName(): string {
@@ -39,6 +44,7 @@ export class JobPage extends ReactWidget {
   override dispose(): void {
     if (!this.isDisposed) {
       this._job.dispose();
+      this._filler.dispose();
     }
     super.dispose();
   }
@@ -64,6 +70,8 @@ export class JobPage extends ReactWidget {
     const { commands, jobs, trans } = this._props;
     const { previews, runs } = this._job;
     const now = jobs.now();
+    const triggers = job.triggers ?? [];
+    const times = byTime(triggers);
     const open = (id: string) => void commands.execute(CommandIDs.showRun, { id });
     const label = this._props.model.machine(job.definition.machine ?? 'local')?.label;
     const about = [
@@ -82,11 +90,19 @@ export class JobPage extends ReactWidget {
         <section className="jp-cloudml-part" aria-labelledby={`${this.id}-when`}>
           <h2 id={`${this.id}-when`}>{trans.__('When it runs')}</h2>
           <Times previews={previews} now={now} trans={trans} />
-          <Failing triggers={job.triggers ?? []} now={now} trans={trans} />
+          <Failing triggers={triggers} now={now} trans={trans} />
         </section>
         <section className="jp-cloudml-part" aria-labelledby={`${this.id}-runs`}>
           <h2 id={`${this.id}-runs`}>{trans.__('Runs')}</h2>
           <Strip runs={job.strip} trans={trans} onOpen={open} />
+          <Narrow
+            label={trans.__('Which runs')}
+            value={this._job.only}
+            choices={runChoices(trans, this._job.counts)}
+            onChange={value => {
+              this._job.only = value;
+            }}
+          />
           {runs.error && (
             <ListTrouble error={runs.error} onRetry={() => void runs.refresh()} trans={trans} />
           )}
@@ -94,10 +110,24 @@ export class JobPage extends ReactWidget {
             <RunTable runs={runs.rows} now={now} trans={trans} onOpen={open} />
           )}
           {runs.rows?.length === 0 && (
-            <p className="jp-cloudml-hint">{trans.__('It has not run yet.')}</p>
+            <p className="jp-cloudml-hint">
+              {this._job.only
+                ? trans.__('None of its runs is so.')
+                : trans.__('It has not run yet.')}
+            </p>
           )}
           <Pages paged={runs} label={trans.__('Pages of runs')} trans={trans} />
         </section>
+        {times.length > 0 && (
+          <Fold title={trans.__('Runs of past times')}>
+            <Backfill model={this._filler} triggers={times} now={now} trans={trans} />
+          </Fold>
+        )}
+        {triggers.some(each => each.kind === 'webhook') && (
+          <Fold title={trans.__('Webhook')}>
+            <Webhook key={job.rev} job={job.name} client={jobs.client} trans={trans} />
+          </Fold>
+        )}
         <Fold title={trans.__('Definition')}>
           <Facts facts={definitionFacts(job)} />
         </Fold>
@@ -124,6 +154,7 @@ export class JobPage extends ReactWidget {
   }
 
   private readonly _job: JobModel;
+  private readonly _filler: BackfillModel;
 }
 
 /** The members of a definition as they are written. */

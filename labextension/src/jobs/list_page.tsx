@@ -9,6 +9,7 @@ import { actsOf } from './acts';
 import { ListTrouble, Pages } from './list_parts';
 import { Strip } from './marks';
 import { JobsModel } from './model';
+import { Narrow, jobChoices } from './narrow';
 import { Paged } from './paged';
 import { IJob } from './types';
 import { awayText, fileName, timeText } from './words';
@@ -26,7 +27,12 @@ export class JobsPage extends ReactWidget {
     this.addClass('jp-cloudml-page');
     const { jobs } = _props;
     this._paged = new Paged('job-list', async after => {
-      const { jobs: rows, next } = await jobs.client.jobs({ after, q: this._filter });
+      const {
+        jobs: rows,
+        next,
+        counts
+      } = await jobs.client.jobs({ after, q: this._filter, only: this._only, counts: true });
+      this._counts = counts ?? null;
       return { rows, next };
     });
     jobs.jobMoved.connect(this._touch, this);
@@ -82,6 +88,15 @@ export class JobsPage extends ReactWidget {
     const { error, rows } = this._paged;
     return (
       <>
+        <Narrow
+          label={trans.__('Which jobs')}
+          value={this._only}
+          choices={jobChoices(trans, this._counts)}
+          onChange={value => {
+            this._only = value;
+            this._paged.restart();
+          }}
+        />
         {error && <ListTrouble error={error} onRetry={() => this.refresh()} trans={trans} />}
         {rows && rows.length > 0 && (
           <ul className="jp-cloudml-jobs" aria-label={trans.__('Jobs')}>
@@ -107,8 +122,18 @@ export class JobsPage extends ReactWidget {
     if (rows.length > 0) {
       return '';
     }
-    return this._filter
-      ? trans.__('No job has that in its name.')
+    if (this._filter) {
+      return this._only
+        ? trans.__('No such job has that in its name.')
+        : trans.__('No job has that in its name.');
+    }
+    const nothing: Record<string, string> = {
+      running: trans.__('No job runs now.'),
+      failing: trans.__('No job failed when it ran last.'),
+      paused: trans.__('No job is paused.')
+    };
+    return this._only
+      ? (nothing[this._only] ?? '')
       : trans.__(
           'None yet. A job is a notebook that runs by itself: run one as a job, or make one that runs at times.'
         );
@@ -120,6 +145,8 @@ export class JobsPage extends ReactWidget {
 
   private readonly _paged: Paged<IJob>;
   private _filter = '';
+  private _only = '';
+  private _counts: Readonly<Record<string, number>> | null = null;
 }
 
 /** Where a job stands: when it is due next, or why it is not. */

@@ -94,7 +94,7 @@ export function RunTable(props: {
             </td>
             <td>{tookText(trans, run, now)}</td>
             <td>{run.machine ?? ''}</td>
-            <td className="jp-cloudml-why">
+            <td className="jp-cloudml-why jp-cloudml-free">
               {run.reason && isOver(run.state) ? run.reason : (run.trigger ?? '')}
             </td>
           </tr>

@@ -74,7 +74,7 @@ export function Files(props: {
           </tr>
           {files.map(({ path, bytes, new: isNew }) => (
             <tr key={`file ${path}`}>
-              <td>{isNew ? path : trans.__('%1, changed', path)}</td>
+              <td className="jp-cloudml-free">{isNew ? path : trans.__('%1, changed', path)}</td>
               <td>{last}</td>
               <td>{bytesText(bytes)}</td>
               <td>
@@ -147,13 +147,15 @@ export function Notices(props: {
       <tbody>
         {notices.map((each, at) => (
           <tr key={at}>
-            <td>{each.to}</td>
+            <td className="jp-cloudml-free">{each.to}</td>
             <td>{about[each.about] ?? each.about}</td>
             <td>
               {noticeWord(trans, each)}
               {each.sent_ms !== null && ` · ${timeText(each.sent_ms, now)}`}
             </td>
-            <td className="jp-cloudml-why">{each.state === 'sent' ? '' : (each.error ?? '')}</td>
+            <td className="jp-cloudml-why jp-cloudml-free">
+              {each.state === 'sent' ? '' : (each.error ?? '')}
+            </td>
           </tr>
         ))}
       </tbody>

@@ -90,8 +90,8 @@ export function Data(props: {
         <tbody>
           {data.map(({ source, folder, state, total_bytes: bytes, total_files: files }, at) => (
             <tr key={at} title={folder}>
-              <td>{source}</td>
-              <td>{state ?? ''}</td>
+              <td className="jp-cloudml-free">{source}</td>
+              <td className="jp-cloudml-free">{state ?? ''}</td>
               <td>{files?.toLocaleString() ?? ''}</td>
               <td>{typeof bytes === 'number' ? bytesText(bytes) : ''}</td>
             </tr>

@@ -13,6 +13,8 @@ const LOOK = 2_000;
 /** Between two looks at a run that says much, in ms. */
 const SOON = 100;
 
+/** Between two looks at a run that is over while somebody is still to be told of it, in ms. */
+const TOLD = 5_000;
 /** The longest that a timer of a browser may be, in ms. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -108,7 +110,12 @@ export class RunModel extends Observable {
     }
     if (this._run && isOver(this._run.state) && this._over) {
       this._cells?.close();
-      void this._poll.stop();
+      if (this._run.notices?.some(each => each.state === 'waiting')) {
+        this._stale = true;
+        this._poll.frequency = { interval: TOLD, backoff: true, max: 4 * TOLD };
+      } else {
+        void this._poll.stop();
+      }
     }
   }
 

@@ -180,7 +180,7 @@ function Page(props: IPartProps & { readonly gauges: GaugesModel }): JSX.Element
       )}
       {notices.length > 0 && (
         <Fold
-          title={trans._n('Told to one address', 'Told to %1 addresses', notices.length)}
+          title={trans._n('One notice', '%1 notices', notices.length)}
           open={notices.some(each => each.error !== null && each.state !== 'sent')}
         >
           <Notices notices={notices} now={now} trans={trans} />

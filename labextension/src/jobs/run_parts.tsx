@@ -114,7 +114,7 @@ export function Attempts(props: {
                 ? preciseDuration(trans, (each.ended_ms ?? now) - each.started_ms)
                 : ''}
             </td>
-            <td>{endText(each)}</td>
+            <td className="jp-cloudml-free">{endText(each)}</td>
           </tr>
         ))}
       </tbody>

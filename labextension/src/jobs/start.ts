@@ -3,7 +3,7 @@ import { PathExt } from '@jupyterlab/coreutils';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
-import { ReadonlyPartialJSONObject, UUID } from '@lumino/coreutils';
+import { JSONObject, ReadonlyPartialJSONObject, UUID } from '@lumino/coreutils';
 
 import { CloudMLError } from '../api';
 import { LOCAL } from '../specs';
@@ -86,6 +86,7 @@ async function begin(
           machine: answer.machine,
           parameters: answer.parameters,
           token,
+          ...(answer.sweep === undefined ? {} : { sweep: answer.sweep }),
           ...(answer.kernel ? { kernel: answer.kernel } : {}),
           ...(content ? { content } : {})
         }),
@@ -108,6 +109,7 @@ function definitionOf(path: string, answer: IAnswer): ReadonlyPartialJSONObject 
     notebook: path,
     machine: answer.machine,
     parameters: answer.parameters,
+    ...(answer.sweep === undefined ? {} : { sweep: answer.sweep as JSONObject }),
     ...(answer.kernel ? { kernel: answer.kernel } : {})
   };
 }

@@ -47,14 +47,16 @@ export function Children({ run, commands, trans }: IProps): JSX.Element {
                   {each.index + 1}
                 </button>
               </td>
-              <td>{parametersText(each.parameters)}</td>
+              <td className="jp-cloudml-free">{parametersText(each.parameters)}</td>
               <td>
                 <span className="jp-cloudml-state">
                   <Mark state={each.state} /> {runWord(trans, each)}
                 </span>
               </td>
-              {hasResults && <td>{parametersText(each.result ?? {})}</td>}
-              <td className="jp-cloudml-why">{each.reason ?? ''}</td>
+              {hasResults && (
+                <td className="jp-cloudml-free">{parametersText(each.result ?? {})}</td>
+              )}
+              <td className="jp-cloudml-why jp-cloudml-free">{each.reason ?? ''}</td>
             </tr>
           ))}
         </tbody>

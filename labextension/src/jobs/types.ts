@@ -236,12 +236,21 @@ export interface IJob {
 /** A trigger of a job, and why its last look failed. */
 export interface IJobTrigger {
   readonly key: string;
+  readonly kind?: string;
   readonly words: string;
   readonly error?: {
     readonly message: string;
     readonly hint?: string | null;
     readonly since_ms: number;
   } | null;
+}
+
+/** What a backfill would do: due times in the range, how many of them had their run, the first and the last. */
+export interface IFilling {
+  readonly due: number;
+  readonly ran: number;
+  readonly first_ms: number;
+  readonly last_ms: number;
 }
 
 /** A trigger in words, and the times at which it fires next. */
@@ -275,6 +284,8 @@ export interface IRunRequest {
   readonly kernel?: string;
   readonly parameters?: JSONObject;
   readonly content?: IContent;
+  /** Run it with each of these: lists of values, or sets. */
+  readonly sweep?: JSONValue;
   /** Said again with the same, it runs once. */
   readonly token?: string;
 }
