@@ -262,6 +262,9 @@ def test_cut_link_is_reconnecting_and_never_a_dead_kernel(
     view.open_notebook("cut.ipynb")
     view.run_cell(0)
     expect(view.output(0)).to_contain_text("tick 1", timeout=30_000)
+    connected.stop_sshd(
+        sessions=True
+    )  # the cut is noticed at once; what is tried then meets silence
     connected.link(up=False)
     try:
         expect(view.machine_button).to_contain_text(
@@ -277,6 +280,7 @@ def test_cut_link_is_reconnecting_and_never_a_dead_kernel(
         assert view.axe("#jp-cloudml-panel") == []
         view.picture("reconnecting")
     finally:
+        connected.start_sshd()
         connected.link(up=True)
     view.row("gpu").get_by_role("button", name="Try to reach gpu now").click()
     expect(view.machine_button).to_contain_text("gpu running", timeout=60_000)
