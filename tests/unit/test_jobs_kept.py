@@ -24,6 +24,7 @@ from jupyter_cloudml.jobs.notebooks.lineage import completed, had
 from jupyter_cloudml.jobs.runner import provenance
 from jupyter_cloudml.jobs.runner import run as runner
 from jupyter_cloudml.jobs.runner.ends import not_moved_in
+from jupyter_cloudml.jobs.runner.kernel import KernelProcess
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import MachineRecord, Store
 from jupyter_cloudml.store.jobs.moving import Move
@@ -246,3 +247,18 @@ def test_an_attempt_costs_what_its_machine_does_for_the_time(
     store.claims.move([Move(running.run, "succeeded", attempt_state="succeeded")], 901_000)
     (attempt,) = store.runs.attempts(run.id)
     assert attempt.cost_micros == cost
+
+
+def test_the_last_words_of_a_kernel_are_not_those_that_it_starts_with(tmp_path: Path) -> None:
+    starts = "NOTE: When using the `ipython kernel` entry point, Ctrl-C will not work.\n\nTo connect another client to this kernel, use:\n    --existing /tmp/f.json\n"
+    kernel = object.__new__(KernelProcess)
+    kernel.log, kernel.greeting, kernel.code, kernel._for_memory = (
+        str(tmp_path / "log"),
+        0,
+        -9,
+        False,
+    )
+    Path(kernel.log).write_text(starts)
+    assert kernel.how_it_ended() == "the kernel was ended by signal 9"
+    Path(kernel.log).write_text(f"{starts}Segmentation fault\n")
+    assert kernel.how_it_ended() == "the kernel was ended by signal 9: Segmentation fault"

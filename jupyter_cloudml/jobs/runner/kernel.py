@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -25,6 +26,8 @@ PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NOTES = "CLOUDML_RUN_DATA"  # where the kernel's `dataset(…)` notes which data it had
 PASSED = "CLOUDML_PASSED"  # names of variables that a kernel in a container has to have as well
+# What ipykernel writes when it starts, also one that is ended before it answers.
+NOTE = re.compile(r"NOTE: When using the `ipython kernel`.*?--existing [^\n]*\n?", re.DOTALL)
 LOG_LIMIT = 64 << 10  # bytes of what the kernel wrote to its own streams that are told when it dies
 
 
@@ -233,9 +236,10 @@ class KernelProcess:
         try:
             with open(self.log, "rb") as file:
                 file.seek(max(self.greeting, os.path.getsize(self.log) - LOG_LIMIT))
-                lines = file.read().decode(errors="replace").strip().splitlines()
+                text = NOTE.sub("", file.read().decode(errors="replace"))
         except OSError:
             return ""
+        lines = text.strip().splitlines()
         return f": {' | '.join(line.strip() for line in lines[-5:])[-1000:]}" if lines else ""
 
     def remove(self) -> None:
