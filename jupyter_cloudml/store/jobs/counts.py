@@ -23,7 +23,8 @@ _LAST_END = (
 )
 _IS: dict[str, ColumnElement[bool]] = {
     PAUSED: _job.c.paused.is_(True),
-    RUNNING: select(_run.c.id).where(*_OF_JOB, _run.c.ended_ms.is_(None)).exists(),
+    # A list of what is not over, which is short: looking at each job's runs takes ten times as long.
+    RUNNING: _job.c.id.in_(select(_run.c.job_id).where(_run.c.ended_ms.is_(None))),
     FAILING: _LAST_END.in_(_ENDS[1:]),
 }
 
