@@ -37,6 +37,7 @@ from jupyter_cloudml.errors import (
 from jupyter_cloudml.events import Event
 from jupyter_cloudml.link.carrier import SSHTarget
 from jupyter_cloudml.machines.model import CheckStep, Step
+from jupyter_cloudml.machines.service import Machines
 from jupyter_cloudml.store import Store
 from jupyter_cloudml_kernels import specs
 
@@ -588,6 +589,19 @@ def test_a_changed_host_key_is_a_hard_stop(
         assert here.machines.add_ssh("box", renewed).status.state.value == "running"
     finally:
         box.destroy(host)
+
+
+def test_a_computer_that_shares_the_database_trusts_the_key_that_was_confirmed(
+    here: Installation, host: Host, ssh_config: SSHConfig, tmp_path: Path
+) -> None:
+    alias = ssh_config.add(host, known=False)
+    here.machines.add_ssh("box", SSHTarget(alias, host_key=host.fingerprint))
+    other = Machines(here.store, tmp_path / "other")  # a home that has never seen the host
+    (tmp_path / "other").mkdir(mode=0o700)
+    try:
+        assert other.link("box").run(["echo", "there"]).stdout == b"there\n"
+    finally:
+        other.close()
 
 
 def test_policies_reach_the_agent_and_come_back_to_a_new_one(
