@@ -186,6 +186,7 @@ def test_gauges_can_be_switched_off(view: View, lab: Lab) -> None:
     view.set_setting("jupyter-cloudml:plugin", {"showGauges": False})
     view.reload()
     view.panel()
+    view.open_notebook("quiet.ipynb")  # Lab may not have kept yet that it was open
     expect(panel.locator(".jp-cloudml-place")).to_contain_text("running")
     expect(meter).to_have_count(0)
     view.set_setting("jupyter-cloudml:plugin", {})
