@@ -140,7 +140,20 @@ def test_any_text_is_an_expression_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Europe/Nowhere", "", "../../etc/passwd", "/etc/localtime", "Mars", "x" * 500, "a\0b"]
+    "name",
+    [
+        "Europe/Nowhere",
+        "",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "Mars",
+        "x" * 500,
+        "a\0b",
+        "localtime",
+        "posixrules",
+        "right/Europe/Berlin",
+        "Factory",
+    ],
 )
 def test_an_unknown_zone_is_named(name: str) -> None:
     with pytest.raises(UsageError) as caught:
