@@ -5,16 +5,22 @@ import { showFailure } from './commands';
 /** What a button says, what it is called, and what it does. */
 export type Act = readonly [text: string, name: string, act: () => void | Promise<unknown>];
 
-/** Buttons of one thing, of which one works at a time. */
-export function Buttons({ acts }: { readonly acts: ReadonlyArray<Act> }): JSX.Element {
+/** What buttons do of which one works at a time: whether one does, and the handler of an act. */
+export function useActs(): [busy: boolean, on: (act: Act[2]) => () => void] {
   const [busy, setBusy] = React.useState(false);
-  const run = (act: Act[2]) => {
-    const work = act();
+  const on = (act: Act[2]) => () => {
+    const work = busy ? undefined : act();
     if (work) {
       setBusy(true);
       void work.catch(showFailure).finally(() => setBusy(false));
     }
   };
+  return [busy, on];
+}
+
+/** Buttons of one thing, of which one works at a time. */
+export function Buttons({ acts }: { readonly acts: ReadonlyArray<Act> }): JSX.Element {
+  const [busy, on] = useActs();
   return (
     <>
       {acts.map(([text, name, act], at) => (
@@ -27,7 +33,7 @@ export function Buttons({ acts }: { readonly acts: ReadonlyArray<Act> }): JSX.El
           title={name}
           // Not `disabled`: the focus, and the dialog that gives it back, need the button.
           aria-disabled={busy}
-          onClick={() => busy || run(act)}
+          onClick={on(act)}
         >
           {text}
         </button>

@@ -209,8 +209,8 @@ export class CloudMLModel extends Observable {
 
   /** Take one snapshot soon, whatever else happens until then. */
   private _settle(): void {
-    window.clearTimeout(this._settling);
-    this._settling = window.setTimeout(() => {
+    this._settling ||= window.setTimeout(() => {
+      this._settling = 0;
       // A snapshot on its way was perhaps taken before what we heard of just now.
       if (this._loading) {
         this._again = true;

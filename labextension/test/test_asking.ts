@@ -14,6 +14,9 @@ for (const [text, value, count] of [
   ['q = "a,b", "c"', { q: ['a,b', 'c'] }, 2],
   ['l = [1, 2], [3]', { l: [[1, 2], [3]] }, 2],
   ['[{"a": 1}, {"a": 5, "b": 2}]', [{ a: 1 }, { a: 5, b: 2 }], 2],
+  ['flag = True, False, None', { flag: [true, false, null] }, 3],
+  ['q = "a, b", c', { q: ['a, b', 'c'] }, 2],
+  ['alpha = 1, 2,', null, 0],
   ['alpha', null, 0],
   ['alpha = 1\nalpha = 2', null, 0],
   ['{"alpha": 1}', null, 0],
@@ -28,6 +31,10 @@ for (const [text, value, count] of [
     }
   });
 }
+
+test('any name can be that of a parameter', () => {
+  assert.deepEqual(Object.keys(readSweep('constructor = 1')!.value as object), ['constructor']);
+});
 
 test('what can be no line of a sweep is written as JSON', () => {
   const odd = { 'a = b': [1] };

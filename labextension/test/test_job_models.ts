@@ -45,6 +45,21 @@ test('a burst of events is one look', async () => {
   model.dispose();
 });
 
+test('the summary is looked at while events never pause', async () => {
+  const server = new Server();
+  server.on('GET runs/summary', () => ({ running: [], failed_today: [], next: [], counts: {} }));
+  const jobs = server.jobs();
+  jobs.setVisible(true);
+  await settled();
+  const before = server.count('GET runs/summary');
+  for (let each = 0; each < 20; each++) {
+    server.push('run', { id: String(each), job: 'j', state: 'running' });
+    await pass(100);
+  }
+  assert.ok(server.count('GET runs/summary') >= before + 5);
+  jobs.dispose();
+});
+
 /** A form of a new job, with the answers to what it asks about notebooks. */
 async function form() {
   const server = new Server();

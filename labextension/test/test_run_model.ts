@@ -108,14 +108,37 @@ test('a run of which somebody is still to be told is looked at until that is don
 });
 
 test('a kernel that is left is offered until its time is over', async () => {
-  const { server } = world('failed', { kept: { until_ms: 1_000_000 + 30_000, cell: 0 } });
+  const { server, run } = world('failed', { kept: { until_ms: 1_000_000 + 30_000, cell: 0 } });
   const model = follow(server);
   await settled();
   assert.equal(model.kept!.cell, 0);
-  let heard = 0;
-  model.changed.connect(() => heard++);
+  // Somebody else keeps it longer, which no event tells.
+  Object.assign(run, { kept: { until_ms: 1_000_000 + 90_000, cell: 0 } });
   server.time += 30_000;
   await pass(30_000);
-  assert.equal(heard, 1);
-  assert.equal(model.kept, null);
+  assert.equal(model.kept!.until_ms, 1_000_000 + 90_000);
+  Object.assign(run, { kept: null });
+  let heard = 0;
+  model.changed.connect(() => heard++);
+  server.time += 60_000;
+  await pass(60_000);
+  assert.ok(heard > 0);
+  assert.equal(model.run!.kept, null);
+});
+
+test('a run that nobody looks at is not asked for, and is again when somebody does', async () => {
+  const { server } = world();
+  let isVisible = false;
+  const model = new RunModel('r', server.jobs(), () => isVisible);
+  open.push(model);
+  await settled();
+  assert.equal(model.run!.state, 'running', 'the first look names the page');
+  const asked = server.asked.length;
+  server.push('run', { id: 'r', state: 'running' });
+  await pass(10_000);
+  assert.equal(server.asked.length, asked);
+  isVisible = true;
+  void model.refresh();
+  await settled();
+  assert.ok(server.asked.length > asked);
 });

@@ -10,7 +10,7 @@ LABEXTENSION = Path(__file__).parents[2] / "labextension"
 
 
 def test_models_of_pages() -> None:
-    command = ["node", "--require", "./test/hook.cjs", "test/index.ts"]
+    command = ["node", "--test-reporter=tap", "--require", "./test/hook.cjs", "test/index.ts"]
     done = subprocess.run(command, cwd=LABEXTENSION, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)

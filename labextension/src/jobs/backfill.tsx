@@ -45,10 +45,13 @@ export function Backfill(props: {
   const { model, now, trans, triggers } = props;
   const [from, setFrom] = React.useState('');
   const [until, setUntil] = React.useState('');
-  const [trigger, setTrigger] = React.useState(triggers[0]?.key ?? '');
+  const [wanted, setWanted] = React.useState('');
+  // A trigger that was changed meanwhile is another one.
+  const trigger = (triggers.find(each => each.key === wanted) ?? triggers[0])?.key ?? '';
   React.useEffect(() => {
     model.choose(Date.parse(from), Date.parse(until), trigger || null);
   }, [from, until, trigger]);
+  const wrong = React.useId();
   const isWrong = Date.parse(from) > Date.parse(until);
   const fill = async (count: number) => {
     if (count > MANY) {
@@ -87,13 +90,14 @@ export function Backfill(props: {
                 type="datetime-local"
                 value={until}
                 aria-invalid={isWrong}
+                aria-describedby={isWrong ? wrong : undefined}
                 onChange={event => setUntil(event.target.value)}
               />
             </label>
             {triggers.length > 1 && (
               <label>
                 {trans.__('Times of')}
-                <HTMLSelect value={trigger} onChange={event => setTrigger(event.target.value)}>
+                <HTMLSelect value={trigger} onChange={event => setWanted(event.target.value)}>
                   {triggers.map(each => (
                     <option key={each.key} value={each.key}>
                       {each.words}
@@ -105,8 +109,8 @@ export function Backfill(props: {
             <button
               type="button"
               className="jp-mod-styled jp-mod-accept"
-              disabled={busy || count === 0}
-              onClick={() => void fill(count)}
+              aria-disabled={busy || count === 0}
+              onClick={() => busy || count === 0 || void fill(count)}
             >
               {count > 0
                 ? trans._n('Make one run', 'Make %1 runs', count)
@@ -116,7 +120,7 @@ export function Backfill(props: {
               {say(trans, model, now)}
             </p>
             {(isWrong || error) && (
-              <p className="jp-cloudml-invalid" role="alert">
+              <p id={wrong} className="jp-cloudml-invalid" role="alert">
                 {isWrong
                   ? trans.__('It ends before it begins.')
                   : `${error?.message ?? ''} ${error?.hint ?? ''}`}

@@ -62,7 +62,9 @@ export class BackfillModel extends Observable {
         this._made = filling.due - filling.ran;
       }
     } catch (reason) {
-      this._error = CloudMLError.from(reason);
+      if (asked === this._asked) {
+        this._error = CloudMLError.from(reason);
+      }
     }
     this._busy = false;
     this.emit();

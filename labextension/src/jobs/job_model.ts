@@ -27,8 +27,7 @@ export class JobModel extends Observable {
         limit: 25,
         counts: true
       });
-      this._counts = counts ?? null;
-      return { rows: runs, next };
+      return { rows: runs, next, counts };
     });
     this.runs.changed.connect(this._onRuns, this);
     jobs.jobMoved.connect(this._onJob, this);
@@ -53,7 +52,7 @@ export class JobModel extends Observable {
 
   /** How many of its last thousand runs are in each state; null before the first answer. */
   get counts(): Readonly<Record<string, number>> | null {
-    return this._counts;
+    return this.runs.counts;
   }
 
   /** Its triggers in words, in their order; null before the first answer, an error where one cannot be told. */
@@ -135,6 +134,5 @@ export class JobModel extends Observable {
   private _previews: ReadonlyArray<IPreview | CloudMLError> | null = null;
   private _error: CloudMLError | null = null;
   private _only = '';
-  private _counts: Readonly<Record<string, number>> | null = null;
   private _timer = 0;
 }

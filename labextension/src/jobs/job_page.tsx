@@ -12,7 +12,7 @@ import { JobModel } from './job_model';
 import { IListProps, dueText } from './list_page';
 import { ListTrouble, Pages, RunTable } from './list_parts';
 import { Strip } from './marks';
-import { Narrow, runChoices } from './narrow';
+import { COUNTED, Narrow, isPartial, runChoices } from './narrow';
 import { Facts, Fold } from './run_parts';
 import { IJob, IJobTrigger, IPreview } from './types';
 import { Webhook } from './webhook';
@@ -72,6 +72,7 @@ export class JobPage extends ReactWidget {
     const now = jobs.now();
     const triggers = job.triggers ?? [];
     const times = byTime(triggers);
+    const hook = triggers.find(each => each.kind === 'webhook');
     const open = (id: string) => void commands.execute(CommandIDs.showRun, { id });
     const label = this._props.model.machine(job.definition.machine ?? 'local')?.label;
     const about = [
@@ -103,6 +104,11 @@ export class JobPage extends ReactWidget {
               this._job.only = value;
             }}
           />
+          {isPartial(this._job.counts) && (
+            <p className="jp-cloudml-hint">
+              {trans.__('Counted are its newest %1 runs.', COUNTED.toLocaleString())}
+            </p>
+          )}
           {runs.error && (
             <ListTrouble error={runs.error} onRetry={() => void runs.refresh()} trans={trans} />
           )}
@@ -110,7 +116,7 @@ export class JobPage extends ReactWidget {
             <RunTable runs={runs.rows} now={now} trans={trans} onOpen={open} />
           )}
           {runs.rows?.length === 0 && (
-            <p className="jp-cloudml-hint">
+            <p className="jp-cloudml-hint" role="status">
               {this._job.only
                 ? trans.__('None of its runs is so.')
                 : trans.__('It has not run yet.')}
@@ -123,10 +129,14 @@ export class JobPage extends ReactWidget {
             <Backfill model={this._filler} triggers={times} now={now} trans={trans} />
           </Fold>
         )}
-        {triggers.some(each => each.kind === 'webhook') && (
-          <Fold title={trans.__('Webhook')}>
-            <Webhook key={job.rev} job={job.name} client={jobs.client} trans={trans} />
-          </Fold>
+        {hook && (
+          <Webhook
+            // Of another revision it is the same: the token that is shown once stays.
+            key={hook.key}
+            job={job.name}
+            client={jobs.client}
+            trans={trans}
+          />
         )}
         <Fold title={trans.__('Definition')}>
           <Facts facts={definitionFacts(job)} />

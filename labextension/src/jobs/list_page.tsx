@@ -32,8 +32,7 @@ export class JobsPage extends ReactWidget {
         next,
         counts
       } = await jobs.client.jobs({ after, q: this._filter, only: this._only, counts: true });
-      this._counts = counts ?? null;
-      return { rows, next };
+      return { rows, next, counts };
     });
     jobs.jobMoved.connect(this._touch, this);
     jobs.runMoved.connect(this._touch, this);
@@ -91,7 +90,7 @@ export class JobsPage extends ReactWidget {
         <Narrow
           label={trans.__('Which jobs')}
           value={this._only}
-          choices={jobChoices(trans, this._counts)}
+          choices={jobChoices(trans, this._paged.counts)}
           onChange={value => {
             this._only = value;
             this._paged.restart();
@@ -146,7 +145,6 @@ export class JobsPage extends ReactWidget {
   private readonly _paged: Paged<IJob>;
   private _filter = '';
   private _only = '';
-  private _counts: Readonly<Record<string, number>> | null = null;
 }
 
 /** Where a job stands: when it is due next, or why it is not. */

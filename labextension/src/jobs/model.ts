@@ -70,6 +70,7 @@ export class JobsModel extends Observable {
       void this.refresh();
     } else {
       window.clearTimeout(this._settling);
+      this._settling = 0;
       void this._poll.stop();
     }
   }
@@ -111,8 +112,10 @@ export class JobsModel extends Observable {
 
   private _settle(): void {
     if (this._visible) {
-      window.clearTimeout(this._settling);
-      this._settling = window.setTimeout(() => void this.refresh(), SETTLE);
+      this._settling ||= window.setTimeout(() => {
+        this._settling = 0;
+        void this.refresh();
+      }, SETTLE);
     }
   }
 

@@ -62,6 +62,14 @@ export const RUN_GROUPS: Readonly<Record<string, ReadonlyArray<RunState>>> = {
   other: ['cancelled', 'skipped']
 };
 
+/** So many of the newest runs of a job are counted. */
+export const COUNTED = 1000;
+
+/** Whether a job has more runs than are counted. */
+export function isPartial(counts: Counts): boolean {
+  return Object.values(counts ?? {}).reduce((total, each) => total + each, 0) >= COUNTED;
+}
+
 /** Which runs of a job. */
 export function runChoices(trans: TranslationBundle, counts: Counts): IChoice[] {
   const texts: Record<string, string> = {

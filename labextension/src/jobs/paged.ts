@@ -13,6 +13,8 @@ const SETTLE = 300;
 export interface IPage<T> {
   readonly rows: ReadonlyArray<T>;
   readonly next: string | null;
+  /** How many there are of each kind, whatever the rows are narrowed to. */
+  readonly counts?: Readonly<Record<string, number>>;
 }
 
 /** A long list of which one page is held, whichever page the user looks at. */
@@ -35,6 +37,11 @@ export class Paged<T> extends Observable {
   /** Null before the first answer. */
   get rows(): ReadonlyArray<T> | null {
     return this._rows;
+  }
+
+  /** Null before the first answer. */
+  get counts(): Readonly<Record<string, number>> | null {
+    return this._counts;
   }
 
   get error(): CloudMLError | null {
@@ -113,6 +120,7 @@ export class Paged<T> extends Observable {
     if (page) {
       this._rows = page.rows;
       this._next = page.next;
+      this._counts = page.counts ?? null;
     }
     this.emit();
     if (this._error) {
@@ -124,6 +132,7 @@ export class Paged<T> extends Observable {
   private _keys: (string | undefined)[] = [undefined];
   private _rows: ReadonlyArray<T> | null = null;
   private _next: string | null = null;
+  private _counts: Readonly<Record<string, number>> | null = null;
   private _error: CloudMLError | null = null;
   private _turns = 0;
   private _timer = 0;

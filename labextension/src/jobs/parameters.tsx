@@ -39,10 +39,14 @@ export function valueOf(parameter: IParameter, text: string): JSONValue | undefi
 }
 
 /** JSON, or what Python writes for true, false and nothing. */
-function parsed(text: string): JSONValue | undefined {
-  const python: Record<string, JSONValue> = { True: true, False: false, None: null };
-  if (text in python) {
-    return python[text];
+export function parsed(text: string): JSONValue | undefined {
+  const python = new Map<string, JSONValue>([
+    ['True', true],
+    ['False', false],
+    ['None', null]
+  ]);
+  if (python.has(text)) {
+    return python.get(text);
   }
   try {
     return JSON.parse(text) as JSONValue;

@@ -1,7 +1,7 @@
 import { InputDialog, Notification } from '@jupyterlab/apputils';
 import * as React from 'react';
 
-import { showFailure } from '../commands';
+import { useActs } from '../buttons';
 import { CommandIDs } from '../tokens';
 import { download } from './files';
 import { IPartProps, IRunPageProps } from './run_page';
@@ -9,18 +9,6 @@ import { IRetry, IRunDetail } from './types';
 import { fileName, isOver, timeText } from './words';
 
 type Props = IPartProps & { readonly run: IRunDetail };
-
-/** Buttons of which one works at a time. */
-function useActs(): [busy: boolean, act: (work: () => Promise<unknown>) => () => void] {
-  const [busy, setBusy] = React.useState(false);
-  const act = (work: () => Promise<unknown>) => () => {
-    setBusy(true);
-    void work()
-      .catch(showFailure)
-      .finally(() => setBusy(false));
-  };
-  return [busy, act];
-}
 
 /** Run a run again, and show the new one. */
 async function again(page: IRunPageProps, run: IRunDetail, how: IRetry): Promise<void> {
@@ -65,7 +53,7 @@ export function Acts({ page, model, run }: Props): JSX.Element {
       type="button"
       className={`jp-mod-styled${accept ? ' jp-mod-accept' : ''}`}
       title={title}
-      disabled={busy}
+      aria-disabled={busy}
       onClick={act(work)}
     >
       {text}
@@ -73,7 +61,7 @@ export function Acts({ page, model, run }: Props): JSX.Element {
   );
   return (
     <>
-      {run.from_failed && !run.kept && (
+      {run.from_failed && !model.kept && (
         <p className="jp-cloudml-hint">{trans.__('Run again: %1.', run.from_failed)}</p>
       )}
       {isMemory && (
@@ -152,7 +140,7 @@ export function Left({
           type="button"
           className="jp-mod-styled jp-mod-accept"
           title={trans.__('Open a copy of the notebook with this very kernel')}
-          disabled={busy}
+          aria-disabled={busy}
           onClick={act(() => openKernel(page, run))}
         >
           {trans.__('Open its kernel')}
@@ -161,17 +149,17 @@ export function Left({
           type="button"
           className="jp-mod-styled"
           title={run.from_failed ?? ''}
-          disabled={busy}
+          aria-disabled={busy}
           onClick={act(() => again(page, run, { from_failed: true }))}
         >
           {kept.cell === null
             ? trans.__('Go on at the failed cell')
             : trans.__('Go on at cell %1', kept.cell + 1)}
         </button>
-        <button type="button" className="jp-mod-styled" disabled={busy} onClick={act(longer)}>
+        <button type="button" className="jp-mod-styled" aria-disabled={busy} onClick={act(longer)}>
           {trans.__('Keep it longer')}
         </button>
-        <button type="button" className="jp-mod-styled" disabled={busy} onClick={act(release)}>
+        <button type="button" className="jp-mod-styled" aria-disabled={busy} onClick={act(release)}>
           {trans.__('End the kernel')}
         </button>
       </div>

@@ -20,9 +20,11 @@ const LONGEST = 2 ** 31 - 1;
 
 /** One run, followed until it is over. */
 export class RunModel extends Observable {
+  /** `visible`: whether somebody looks at it; what is known already is not asked for anew otherwise. */
   constructor(
     readonly id: string,
-    readonly jobs: JobsModel
+    readonly jobs: JobsModel,
+    visible: () => boolean = () => true
   ) {
     super();
     this._poll = new Poll({
@@ -31,7 +33,7 @@ export class RunModel extends Observable {
       // What was read is applied once: a look that is asked for during another one begins after it.
       factory: singly(() => this._look()),
       frequency: { interval: LOOK, backoff: true, max: 15_000 },
-      standby: 'when-hidden'
+      standby: () => this._run !== null && (document.hidden || !visible())
     });
     jobs.runMoved.connect(this._onMoved, this);
     jobs.recordsCame.connect(this._onRecords, this);
@@ -165,15 +167,15 @@ export class RunModel extends Observable {
     }
   }
 
-  /** Say so when the time of the kernel that is left is over. */
+  /** Look again when the time of the kernel that is left is over: somebody may keep it longer, and else it says what became of it. */
   private _awaitEnd(): void {
     window.clearTimeout(this._ending);
     const { kept } = this;
     if (kept && !this.isDisposed) {
       const wait = Math.min(kept.until_ms - this.jobs.now(), LONGEST);
       this._ending = window.setTimeout(() => {
-        this._awaitEnd();
         this.emit();
+        void this.refresh();
       }, wait);
     }
   }
@@ -192,8 +194,8 @@ export class RunModel extends Observable {
   }
 
   private _lookSoon(): void {
-    window.clearTimeout(this._soon);
-    this._soon = window.setTimeout(() => {
+    this._soon ||= window.setTimeout(() => {
+      this._soon = 0;
       void this._poll.refresh();
     }, SOON);
   }

@@ -2,6 +2,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
+import { Message } from '@lumino/messaging';
 import * as React from 'react';
 
 import { Refusal } from '../add/parts';
@@ -38,7 +39,7 @@ export class RunPage extends ReactWidget {
     super();
     this.addClass('jp-cloudml-page');
     this.node.dataset['run'] = _props.id;
-    this._run = new RunModel(_props.id, _props.jobs);
+    this._run = new RunModel(_props.id, _props.jobs, () => this.isVisible);
     this._run.changed.connect(this._onChanged, this);
     this._gauges = new GaugesModel(
       gaugesOfRun(_props.model.client, () => this._run.run),
@@ -63,10 +64,23 @@ export class RunPage extends ReactWidget {
     super.dispose();
   }
 
+  protected override onAfterShow(msg: Message): void {
+    super.onAfterShow(msg);
+    this.refresh();
+    this._gauges.refresh();
+  }
+
   protected override render(): JSX.Element {
     return (
       <UseSignal signal={this._run.changed}>
-        {() => <Page page={this._props} model={this._run} gauges={this._gauges} />}
+        {() => (
+          <Page
+            page={this._props}
+            model={this._run}
+            gauges={this._gauges}
+            isVisible={() => this.isVisible}
+          />
+        )}
       </UseSignal>
     );
   }
@@ -89,21 +103,23 @@ export interface IPartProps {
   readonly model: RunModel;
 }
 
-/** Count the seconds while a run goes on. */
-function useNow(page: IRunPageProps, goes: boolean): number {
+/** Count the seconds while a run goes on and somebody looks. */
+function useNow(page: IRunPageProps, goes: boolean, isVisible: () => boolean): number {
   const [, tick] = React.useReducer((n: number) => n + 1, 0);
   React.useEffect(() => {
-    const timer = goes ? window.setInterval(tick, 1000) : 0;
+    const timer = goes ? window.setInterval(() => isVisible() && tick(), 1000) : 0;
     return () => window.clearInterval(timer);
   }, [goes]);
   return page.model.now();
 }
 
-function Page(props: IPartProps & { readonly gauges: GaugesModel }): JSX.Element {
+function Page(
+  props: IPartProps & { readonly gauges: GaugesModel; readonly isVisible: () => boolean }
+): JSX.Element {
   const { page, model } = props;
   const { jobs, rendermime, trans } = page;
   const { cells, error, run } = model;
-  const now = useNow(page, run !== null && !isOver(run.state));
+  const now = useNow(page, run !== null && !isOver(run.state), props.isVisible);
   const node = React.useRef<HTMLDivElement>(null);
   // Null: the page that has the cell that runs.
   const [chosen, setChosen] = React.useState<number | null>(null);
@@ -194,7 +210,7 @@ function Page(props: IPartProps & { readonly gauges: GaugesModel }): JSX.Element
           <Attempts attempts={run.attempts} now={now} trans={trans} />
         </Fold>
       )}
-      <Log key={run.state} run={run.id} client={jobs.client} trans={trans} />
+      <Log state={run.state} run={run.id} client={jobs.client} trans={trans} />
     </div>
   );
 }

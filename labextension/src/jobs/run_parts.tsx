@@ -17,10 +17,12 @@ export function Fold(props: {
   readonly onOpen?: () => void;
   readonly children: React.ReactNode;
 }): JSX.Element {
+  // Only at first: nothing is shut while it is read.
+  const [open] = React.useState(props.open);
   return (
     <details
       className="jp-cloudml-fold"
-      open={props.open}
+      open={open}
       onToggle={event => event.currentTarget.open && props.onOpen?.()}
     >
       <summary>{props.title}</summary>
@@ -130,15 +132,22 @@ function endText(attempt: IAttempt): string {
 /** What was said outside cells; asked for when it is opened. */
 export function Log(props: {
   readonly run: string;
+  /** Of the run: with another one there is more to read. */
+  readonly state: string;
   readonly client: JobsClient;
   readonly trans: TranslationBundle;
 }): JSX.Element {
-  const { run, client, trans } = props;
+  const { run, state, client, trans } = props;
   const [text, setText] = React.useState<string | null>(null);
   const load = async () => {
     const file = await client.file(run, 'log');
     setText(await file.slice(Math.max(0, file.size - LOG)).text());
   };
+  React.useEffect(() => {
+    if (text !== null) {
+      void load().catch(showFailure);
+    }
+  }, [state]);
   return (
     <Fold title={trans.__('Log')} onOpen={() => void load().catch(showFailure)}>
       {text === null ? (

@@ -1,5 +1,7 @@
 import { JSONObject, JSONValue } from '@lumino/coreutils';
 
+import { parsed } from './parameters';
+
 /** Runs of a sweep at most. */
 export const MOST = 1000;
 
@@ -25,10 +27,11 @@ export function readSweep(text: string): ISweep | null {
   const found: JSONObject = {};
   for (const line of trimmed.split('\n').filter(each => each.trim())) {
     const parts = /^\s*([^=\s]+)\s*=\s*(.+?)\s*$/.exec(line);
-    if (!parts?.[1] || !parts[2] || parts[1] in found) {
+    const values = parts?.[2] ? valuesOf(parts[2]) : null;
+    if (!parts?.[1] || !values || Object.keys(found).includes(parts[1])) {
       return null;
     }
-    found[parts[1]] = valuesOf(parts[2]);
+    found[parts[1]] = values;
   }
   return counted(found);
 }
@@ -45,19 +48,31 @@ export function writeSweep(value: JSONValue | undefined): string {
   return isSame ? lines : JSON.stringify(value, null, 1);
 }
 
-/** The values of one line: JSON, or words as they stand. */
-function valuesOf(text: string): JSONValue[] {
-  try {
-    return JSON.parse(`[${text}]`) as JSONValue[];
-  } catch {
-    return text.split(',').map(each => {
-      try {
-        return JSON.parse(each) as JSONValue;
-      } catch {
-        return each.trim();
-      }
-    });
+/** The values of one line, with commas between them: JSON, what Python writes, or words as they stand; null where one is empty. */
+function valuesOf(text: string): JSONValue[] | null {
+  const pieces = split(text).map(each => each.trim());
+  if (pieces.includes('')) {
+    return null;
   }
+  return pieces.map(each => {
+    const value = parsed(each);
+    return value === undefined ? each : value;
+  });
+}
+
+/** The pieces between commas that stand in no quotes and no brackets. */
+function split(text: string): string[] {
+  const pieces = [''];
+  let depth = 0;
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|./g)) {
+    depth += '[{'.includes(token) ? 1 : ']}'.includes(token) ? -1 : 0;
+    if (token === ',' && depth <= 0) {
+      pieces.push('');
+    } else {
+      pieces[pieces.length - 1] += token;
+    }
+  }
+  return pieces;
 }
 
 function counted(value: JSONValue): ISweep | null {

@@ -2,10 +2,12 @@ import { Clipboard, Dialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { Refusal } from '../add/parts';
+import { CloudMLError } from '../api';
 import { Buttons } from '../buttons';
-import { showFailure } from '../commands';
 import { titledDialog } from '../dialogs';
 import { JobsClient } from './client';
+import { Fold } from './run_parts';
 
 interface IProps {
   readonly job: string;
@@ -42,24 +44,52 @@ function Line({ name, text, trans }: { name: string; text: string; trans: IProps
   );
 }
 
-/** The webhook of a job: its address, and its token, which is shown once. */
+interface IHook {
+  readonly path: string;
+  readonly has_token: boolean;
+}
+
+/** The webhook of a job; asked for when it is opened. */
 export function Webhook({ job, client, trans }: IProps): JSX.Element {
-  const [hook, setHook] = React.useState<{ path: string; has_token: boolean } | null>(null);
+  const [hook, setHook] = React.useState<IHook | null>(null);
+  const [error, setError] = React.useState<CloudMLError | null>(null);
+  const load = async () => {
+    setError(null);
+    await client.hook(job).then(setHook, reason => setError(CloudMLError.from(reason)));
+  };
+  return (
+    <Fold title={trans.__('Webhook')} onOpen={() => void load()}>
+      {error ? (
+        <Refusal error={error}>
+          <button type="button" className="jp-mod-styled" onClick={() => void load()}>
+            {trans.__('Try again')}
+          </button>
+        </Refusal>
+      ) : hook ? (
+        <Token job={job} client={client} trans={trans} hook={hook} onMoved={load} />
+      ) : (
+        <p role="status">{trans.__('Asking for its webhook…')}</p>
+      )}
+    </Fold>
+  );
+}
+
+/** The address of a webhook, and its token, which is shown once. */
+function Token(
+  props: IProps & { readonly hook: IHook; readonly onMoved: () => Promise<void> }
+): JSX.Element {
+  const { job, client, hook, onMoved, trans } = props;
   const [token, setToken] = React.useState('');
-  React.useEffect(() => {
-    client.hook(job).then(setHook, showFailure);
-  }, [job]);
-  if (!hook) {
-    return <p role="status">{trans.__('Asking for its webhook…')}</p>;
-  }
   const address = new URL(hook.path, client.serverSettings.baseUrl).href;
   const make = async () => {
     if (hook.has_token && !(await askRotate(job, trans))) {
       return;
     }
-    const made = await client.newToken(job, hook.has_token);
-    setToken(made.token);
-    setHook({ path: made.path, has_token: true });
+    try {
+      setToken((await client.newToken(job, hook.has_token)).token);
+    } finally {
+      await onMoved(); // also where somebody else has made one meanwhile
+    }
   };
   return (
     <div className="jp-cloudml-webhook">
