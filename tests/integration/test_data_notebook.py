@@ -142,28 +142,6 @@ def test_a_notebook_gets_the_folder_as_the_bucket_is(
         assert place.ask(bucket.url("q"))[1] == ["one"]
 
 
-def test_a_run_gets_its_data_from_its_scheduler_without_a_jupyter_server(
-    place: Place, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The Python of these tests, which the hosts have as well: making one takes a minute.
-    monkeypatch.setattr(installation, "python_for_runs", lambda *args: sys.executable)
-    monkeypatch.setenv(NOTEBOOK_DATA, f"s3://elsewhere, {bucket.url('p')}")
-    bucket.put(**{"p/a": b"1", "q/b": b"2"})
-    path = tmp_path / "asks.ipynb"
-    asked = [ASK.format(source=bucket.url(prefix), options={}) for prefix in "pq"]
-    path.write_text(json.dumps(runs.notebook(*asked)))
-    with Client() as client, client.jobs.serving():
-        run = client.jobs.wait(client.jobs.run(str(path), on="box").id)
-        shown = client.jobs.show(run.id)
-    assert run.state == "succeeded", shown
-    cells = json.loads(Path(str(shown["executed_notebook"])).read_text())["cells"]
-    first, second = (place.got("".join(o["text"] for o in cell["outputs"])) for cell in cells)
-    assert first[0].endswith(f"/{bucket.name}/p") and first[1] == ["a"]
-    assert second[0] == "not_allowed" and NOTEBOOK_DATA in second[1]
-    provenance: Any = shown["provenance"]
-    assert [each["source"] for each in provenance["data"]] == [bucket.url("p")]
-
-
 def test_an_interrupt_calls_it_off_and_two_that_ask_share_one(
     place: Place, bucket: Bucket, s3: S3
 ) -> None:
@@ -284,3 +262,25 @@ open({str(tmp_path / "got")!r}, "w").write(repr(got))
             rows = server.get("operations")["operations"]
             assert [row["kind"] for row in rows].count("sync-dataset") == 2
             server.operation(server.api("POST", "machines/local/stop"))
+
+
+def test_a_run_gets_its_data_from_its_scheduler_without_a_jupyter_server(
+    place: Place, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The Python of these tests, which the hosts have as well: making one takes a minute.
+    monkeypatch.setattr(installation, "python_for_runs", lambda *args: sys.executable)
+    monkeypatch.setenv(NOTEBOOK_DATA, f"s3://elsewhere, {bucket.url('p')}")
+    bucket.put(**{"p/a": b"1", "q/b": b"2"})
+    path = tmp_path / "asks.ipynb"
+    asked = [ASK.format(source=bucket.url(prefix), options={}) for prefix in "pq"]
+    path.write_text(json.dumps(runs.notebook(*asked)))
+    with Client() as client, client.jobs.serving():
+        run = client.jobs.wait(client.jobs.run(str(path), on="box").id)
+        shown = client.jobs.show(run.id)
+    assert run.state == "succeeded", shown
+    cells = json.loads(Path(str(shown["executed_notebook"])).read_text())["cells"]
+    first, second = (place.got("".join(o["text"] for o in cell["outputs"])) for cell in cells)
+    assert first[0].endswith(f"/{bucket.name}/p") and first[1] == ["a"]
+    assert second[0] == "not_allowed" and NOTEBOOK_DATA in second[1]
+    provenance: Any = shown["provenance"]
+    assert [each["source"] for each in provenance["data"]] == [bucket.url("p")]
