@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..clock import Clock, SystemClock
+from ..config import DATABASE_NAME
 from ..errors import JSON, CloudMLError
 from ..locks import FileLock
 from ..paths import private_dir
 from ..store import Store
 from ..store.jobs.files import FileRepository
 from ..store.jobs.keeping import Kept
+from .attempts.run_log import is_of
 from .definition.model import KEEP_RUNS
 from .scheduling import crash
 
@@ -92,7 +94,7 @@ class Keeper:
                 done.snapshots += count
                 time.sleep(pause_s)
             for page in _pages(self._old(self._jobs / "notebooks", folders=False)):
-                if stop():
+                if stop() or self._is_beside_another():
                     break
                 done.notebooks += self._drop_notebooks(page)
                 time.sleep(pause_s)
@@ -165,8 +167,13 @@ class Keeper:
         for page in _pages(self._old(self._jobs / "runs", folders=True)):
             there = self._store.keeping.there([path.name for path in page])
             for path in page:
-                if path.name not in there and not stop():
+                gone = path.name not in there and is_of(path, files.database_id)
+                if gone and not stop():
                     shutil.rmtree(path, ignore_errors=True)
+
+    def _is_beside_another(self) -> bool:
+        """Whether the home has a database of its own besides: that has its notebooks nowhere else, and they lie among those of this one."""
+        return self._store.files is not None and (self._jobs.parent / DATABASE_NAME).exists()
 
     # -- notebooks --------------------------------------------------------------------------------
 

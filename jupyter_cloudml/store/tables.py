@@ -254,6 +254,13 @@ notebook_file = Table(
     Column("used_ms", BigInteger, nullable=False),  # when it was last taken
 )
 
+database_id = Table(
+    "database_id",
+    metadata,
+    Column("n", Integer, primary_key=True, autoincrement=False),  # 1: there is one
+    Column("id", Text, nullable=False),
+)
+
 server = Table(
     "server",
     metadata,

@@ -21,6 +21,7 @@ from jupyter_cloudml.cli import call
 from jupyter_cloudml.config import Config
 from jupyter_cloudml.errors import NotFound
 from jupyter_cloudml.jobs import retention
+from jupyter_cloudml.jobs.attempts.run_files import RunFiles
 from jupyter_cloudml.jobs.notebooks.snapshots import Snapshots
 from jupyter_cloudml.jobs.retention import DAY_MS, Keeper, Keeping
 from jupyter_cloudml.jobs.scheduling import crash
@@ -396,3 +397,27 @@ def test_the_command_line_deletes_and_prunes(
     assert call(["job", "prune"]) == 1
     lock.release()
     store.close()
+
+
+def test_who_shares_a_database_lets_go_only_of_what_is_of_that_database(tmp_path: Path) -> None:
+    """Somebody has runs in the database of the home, then names another one, and yet another."""
+    alone = World(Store.open(Config(home=tmp_path, database=None)), tmp_path)
+    alone.define()
+    run_id = alone.run()
+    alone.age_notebooks()
+    stores = [
+        Store.open(Config(home=tmp_path, database=f"sqlite:///{tmp_path}/{name}.db"))
+        for name in ("one", "other")
+    ]
+    one, other = (RunFiles(tmp_path / "jobs" / "runs", store.files) for store in stores)
+    one.write_here("brought-by-one", "1.html", b"")
+    other.log("followed-by-other", 1).open().close()
+    for folder in (tmp_path / "jobs" / "runs").iterdir():
+        os.utime(folder, (0, 0))
+    assert Keeper(stores[0], tmp_path, alone.clock).clean()
+    assert alone.folders() == sorted(["followed-by-other", run_id])
+    assert len(alone.notebooks()) == 1
+    assert Keeper(stores[1], tmp_path, alone.clock).clean()
+    assert alone.folders() == [run_id]
+    for store in (alone.store, *stores):
+        store.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...paths import private_dir, unusable
 from ...store.jobs.files import FileRepository
 from ..notebooks.snapshots import write
-from .run_log import RunLog
+from .run_log import RunLog, make_folder
 
 
 class RunFiles:
@@ -55,7 +55,8 @@ class RunFiles:
         """Write a file that nobody else needs. Raises NoSpace, NoFolder."""
         path = self.path(run_id, name)
         try:
-            private_dir(private_dir(self.folder) / run_id)
+            make_folder(private_dir(self.folder) / run_id, self._shared)
+            private_dir(self.folder / run_id)
             write(path, data)
         except OSError as exc:
             raise unusable(path.parent, exc) from exc

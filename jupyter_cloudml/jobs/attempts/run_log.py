@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...errors import UsageError
-from ...store.jobs.files import PIECE, SharedFile
+from ...store.jobs.files import PIECE, FileRepository, SharedFile
 from ..notebooks.records import START, Cursor, Record
+from ..notebooks.snapshots import write
 
+OF = ".of"  # in the folder of a run: the id of the database that has it, where computers share that
 SIZE_S = 1.0  # between two questions to the database how far an attempt has come
 
 
@@ -31,7 +33,7 @@ class RunLog:
 
     def open(self) -> RunLog:
         """Go on behind the last whole line. Raises OSError."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder()
         self._bring()
         end = 0
         for line in self._lines():
@@ -50,13 +52,16 @@ class RunLog:
         here = self._here()
         if self._shared.end() <= here:
             return
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder()
         fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             for at, data in self._shared.pieces(here):
                 _write_at(fd, data, at, self.path)
         finally:
             os.close(fd)
+
+    def _folder(self) -> None:
+        make_folder(self.path.parent, None if self._shared is None else self._shared.files)
 
     def _share(self) -> None:
         """Give the others what was written before there were any."""
@@ -163,6 +168,22 @@ class RunLog:
             text = printed(record)
             if text:
                 yield text[1].encode(errors="replace")
+
+
+def make_folder(folder: Path, shared: FileRepository | None) -> None:
+    """Make the folder of a run; a new one says of which database it is, so that no other one lets go of it. Raises OSError, StoreError."""
+    is_new = not folder.exists()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if is_new and shared is not None:
+        write(folder / OF, shared.database_id.encode())
+
+
+def is_of(folder: Path, database_id: str) -> bool:
+    """Whether the folder of a run is known to be of this database."""
+    try:
+        return (folder / OF).read_text() == database_id
+    except (OSError, ValueError):
+        return False
 
 
 def _write_at(fd: int, data: bytes, at: int, path: Path) -> None:

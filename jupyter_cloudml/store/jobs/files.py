@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import (
     ColumnElement,
@@ -32,6 +35,22 @@ class FileRepository:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @cached_property
+    def database_id(self) -> str:
+        """Return what tells this database from any other, made when it is first asked for. Raises StoreError."""
+        table = tables.database_id
+        made = insert(table).values(n=1, id=secrets.token_hex(8))
+
+        def work(connection: Connection) -> str:
+            found = connection.execute(select(table.c.id)).scalar()
+            if found is None:
+                with suppress(IntegrityError), connection.begin_nested():  # somebody else makes it
+                    connection.execute(made)
+                found = connection.execute(select(table.c.id)).scalar_one()
+            return str(found)
+
+        return self._database.write(work)
 
     def put(self, run_id: str, name: str, data: bytes, fence: int | None = None) -> None:
         """Keep a file of a run, in place of the one of this name. Raises Conflict (code "stale") where the run has another owner by now."""
@@ -61,7 +80,7 @@ class FileRepository:
 
     def of(self, run_id: str, name: str) -> SharedFile:
         """Return a file that is added to."""
-        return SharedFile(self._database, run_id, name)
+        return SharedFile(self._database, run_id, name, self)
 
     def keep_notebook(self, ref: str, data: bytes, at_ms: int) -> None:
         """Keep a notebook once, by its digest; where it is there, note that it was taken again."""
@@ -114,6 +133,7 @@ class SharedFile:
     database: Database
     run_id: str
     name: str
+    files: FileRepository
 
     def end(self) -> int:
         """Return how many bytes it has."""

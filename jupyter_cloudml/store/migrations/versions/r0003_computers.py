@@ -39,3 +39,9 @@ def upgrade() -> None:
         sa.Column("used_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("ref", "at", name="pk_notebook_file"),
     )
+    op.create_table(
+        "database_id",
+        sa.Column("n", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("n", name="pk_database_id"),
+    )
