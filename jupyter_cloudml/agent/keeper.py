@@ -19,6 +19,7 @@ PATIENCE = 5.0  # seconds; a keeper that is stopped or stuck is done without
 QUICK = 5.0  # seconds; an agent that lives less than this was killed quickly
 MANY = 5  # after so many of them in a row there is a pause, which grows
 LONGEST_PAUSE = 2.0
+HOPELESS = 30  # quick ends by an error in a row, after which no agent is started any more where nothing is kept: a minute
 
 
 class Keeper:
@@ -125,7 +126,7 @@ class _Kept:
 
 
 def keep(lock: int, run: Callable[[int], int]) -> int:
-    """Run an agent, and another one whenever one was killed; 0 when one has left of its own will or was asked to.
+    """Run an agent, and another one whenever one was killed; 0 when one has left of its own will or was asked to, its status when none can start.
 
     ``lock`` is the open file that makes an agent the only one; ``run(fd)`` runs one, with ``fd`` its end of the keeper's socket.
     """
@@ -145,8 +146,15 @@ def keep(lock: int, run: Callable[[int], int]) -> int:
         if status in (0, -signal.SIGTERM):
             return 0
         quick = quick + 1 if time.monotonic() - started < QUICK else 0
+        if status > 0 and not state.fds and quick > (MANY if _is_gone(lock) else HOPELESS):
+            return status  # on a full disk, say; the next client starts another
         if quick > MANY:
             time.sleep(min(LONGEST_PAUSE, 0.05 * 2 ** (quick - MANY)))
+
+
+def _is_gone(lock: int) -> bool:
+    """Tell whether the file was deleted: no client finds an agent by it."""
+    return os.fstat(lock).st_nlink == 0
 
 
 def _become_agent(
