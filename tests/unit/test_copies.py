@@ -249,6 +249,95 @@ def test_what_a_killed_runner_has_left_is_deleted_and_nothing_of_one_that_lives(
     assert here.left() == ["lives-1", "lives-1.lock"]
 
 
+REMOVE = """
+import os, sys
+from pathlib import Path
+from jupyter_cloudml.jobs.runner.copy import Copy
+from jupyter_cloudml.workspaces.onhost.shelf import removed
+os.chdir(sys.argv[1])
+os.setgid(12345)
+os.setuid(12345)
+removed("swept")
+said = {"place": ".", "tree": "a", "links": [], "name": "digits", "inside": "."}
+Copy(said, "removed", 1).remove()
+"""
+
+
+def test_what_belongs_to_somebody_else_stays_and_keeps_nothing_else_from_going(
+    tmp_path: Path,
+) -> None:
+    outer = [tmp_path / "swept", tmp_path / "runs" / "removed-1"]
+    for each in outer:
+        for name in ("a", "b/locked", "c"):
+            (each / "digits" / name).mkdir(parents=True)
+            (each / "digits" / name / "file").touch()
+        (each / "digits" / "b" / "locked").chmod(0o500)
+        (each / "digits" / "c").chmod(0o500)
+        for path in (each, *each.rglob("*")):
+            os.chown(path, 12345, 12345)
+        os.chown(each / "digits" / "a", 0, 0)  # what a container has made
+        os.chmod(each / "digits" / "a", 0o700)
+    for folder in (tmp_path, tmp_path / "runs"):
+        folder.chmod(0o777)
+    subprocess.run([sys.executable, "-c", REMOVE, str(tmp_path)], check=True)
+    for each in outer:
+        assert [path.name for path in each.rglob("*")] == ["digits", "a", "file"]
+
+
+def test_no_leftover_keeps_a_machine_from_having_the_code_of_runs(here: Here) -> None:
+    here.lend("a" * 40, FILES)
+    dead = here.copies / "runs" / "dead-1"
+    dead.mkdir()
+    (dead.with_name("dead-1.lock")).touch()
+    fd = os.open(dead, os.O_RDONLY)
+    for _ in range(1500):  # more than there are levels of recursion, or descriptors
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    try:
+        assert here.lend("a" * 40, FILES).get("asked") == []
+    finally:
+        subprocess.run(["rm", "-rf", str(dead)], check=True)
+
+
+def test_a_copy_whose_runner_ends_meanwhile_is_swept_without_a_complaint(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.lend("a" * 40, FILES)
+    path = here.copies / "runs" / "dead-1.lock"
+    path.touch()
+    monkeypatch.setattr(shelves, "removed", lambda _: os.unlink(path))
+    assert Shelf().sweep() == 1 and here.left() == []
+
+
+def test_a_file_that_vanishes_while_a_folder_is_looked_at_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").touch()
+    (tmp_path / "stays").touch()
+    scan = os.scandir
+
+    def scanned_before(path: str) -> Any:
+        found = scan(path)
+        listed = sorted(found, key=lambda each: each.name)
+        (tmp_path / "gone").unlink(missing_ok=True)
+        return Listing(listed)
+
+    monkeypatch.setattr(os, "scandir", scanned_before)
+    assert "stays" in shelves.beside([], str(tmp_path))
+
+
+class Listing(list[Any]):
+    """What scandir returns, as a list."""
+
+    def __enter__(self) -> Listing:
+        return self
+
+    def __exit__(self, *raised: object) -> None: ...
+
+
 def test_trees_that_were_used_longest_ago_go_first(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,15 +88,11 @@ class Copy:
 
     def remove(self) -> None:
         """Delete it; what cannot be deleted stays, and is tried again by the next run."""
-        shutil.rmtree(self._outer, ignore_errors=True)
-        if os.path.isdir(self._outer):  # the notebook has made some of it unwritable
-            with suppress(OSError):
-                os.chmod(self._outer, 0o700)
-                for folder, names, _ in os.walk(self._outer):
-                    for path in (os.path.join(folder, name) for name in names):
-                        if not os.path.islink(path):
-                            os.chmod(path, 0o700)
+        with suppress(RecursionError):  # some folders are in a thousand others
             shutil.rmtree(self._outer, ignore_errors=True)
+            if os.path.isdir(self._outer):  # the notebook has made some of it unwritable
+                open_up(self._outer)
+                shutil.rmtree(self._outer, ignore_errors=True)
         if self._lock >= 0:
             if not os.path.exists(self._outer):
                 os.unlink(f"{self._outer}.lock")
@@ -221,6 +217,17 @@ def shared(old: int, new: int) -> bool:
         except OSError:
             _SHARES[0] = False
     return False
+
+
+def open_up(folder: str) -> None:
+    """Have the owner write in all folders of a folder, but for those that are somebody else's."""
+    with suppress(OSError):
+        os.chmod(folder, 0o700)
+    for above, names, _ in os.walk(folder):
+        for path in (os.path.join(above, name) for name in names):
+            if not os.path.islink(path):
+                with suppress(OSError):
+                    os.chmod(path, 0o700)
 
 
 def remove_all() -> None:

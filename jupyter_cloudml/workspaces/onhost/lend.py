@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from ...onhost.folder import Failed, InTheWay
@@ -31,7 +32,8 @@ def ask(question: JSON) -> None:
 def lend(wanted: JSON) -> JSON:
     """Have a tree here."""
     shelf = Shelf()
-    shelf.sweep()
+    with suppress(OSError):  # what is left of other runs is tried again by the next one
+        shelf.sweep()
     files = shelf.files(wanted["tree"])
     if files is None or shelf.missing(files):
         ask({"need": "files"})

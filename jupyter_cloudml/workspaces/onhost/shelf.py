@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import time
 import zlib
 from collections.abc import Iterable
@@ -187,22 +186,29 @@ class Shelf:
             removed(folder)
             if os.path.isdir(folder):
                 return 0  # the next time
-            os.unlink(path)
+            with suppress(FileNotFoundError):  # its runner was about to end, and has done it
+                os.unlink(path)
         return 1
 
 
 def removed(folder: str) -> None:
     """Delete a folder, also what its owner has made unwritable; what cannot be deleted stays."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if not os.path.isdir(folder):
-        return
+    with suppress(RecursionError):  # some folders are in a thousand others
+        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.isdir(folder):
+            _open_up(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(folder: str) -> None:
+    """Have the owner write in all folders of a folder, but for those that are somebody else's."""
     with suppress(OSError):
         os.chmod(folder, 0o700)
-        for above, names, _ in os.walk(folder):
-            for path in (os.path.join(above, name) for name in names):
-                if not os.path.islink(path):
+    for above, names, _ in os.walk(folder):
+        for path in (os.path.join(above, name) for name in names):
+            if not os.path.islink(path):
+                with suppress(OSError):
                     os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def beside(files: list[Row], live: str) -> list[str]:
@@ -228,7 +234,7 @@ def beside(files: list[Row], live: str) -> list[str]:
                 path = f"{folder}/{each.name}".lstrip("/")
                 if path in known or each.name in NOT_TOLD:
                     continue
-                is_folder = stat.S_ISDIR(each.stat(follow_symlinks=False).st_mode)
+                is_folder = each.is_dir(follow_symlinks=False)  # also of one that is gone by now
                 if is_folder and path in folders:
                     waiting.append(path)
                 else:
