@@ -82,6 +82,9 @@ def test_it_says_from_where_a_run_is_run_again_and_why(store: Store, tmp_path: P
     kernels.note(run.id, 1, "run-x-1", "local", [record])
     with pytest.raises(Conflict, match="another computer"):
         kernels.must(replace(run, computer="there"))
+    way = kernels.way(replace(run, computer="there"), None, from_failed=True)
+    assert way.changes == {} and "another computer" in way.words
+    assert kernels.way(replace(run, computer="here"), None, from_failed=True).changes["resume"]
     assert kernels.must(replace(run, computer="here")).pid == 0
     kernels.gone(run)
     assert kernels.of(run) is None

@@ -118,6 +118,8 @@ class KeptKernels:
             return Way(changes, f"all cells run: {self.why_not(run)}")
         if machine is not None and machine != left.machine:
             return Way(changes, f"all cells run: the kernel that was kept is on {left.machine}")
+        if self.is_elsewhere(run, left):
+            return Way(changes, "all cells run: the kernel is on another computer")
         if left.cell is None:
             return Way(changes, "all cells run: no cell has failed")
         changes |= {"machine": left.machine, "resume": {"of": left.name, "at": left.cell}}
