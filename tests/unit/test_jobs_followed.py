@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from jupyter_cloudml.errors import LinkDown, NoSpace, NotFound, ProtocolError, UsageError
-from jupyter_cloudml.jobs.attempts import followed
+from jupyter_cloudml.jobs.attempts import data, followed
 from jupyter_cloudml.jobs.attempts.attempt import Attempt, Attempts
 from jupyter_cloudml.jobs.attempts.machine_executor import MachineExecutor
 from jupyter_cloudml.jobs.attempts.outcome import Outcome
@@ -301,3 +301,21 @@ def test_one_that_cannot_be_given_its_work_now_is_given_it_later(world: World) -
     world.compose = lambda: WORK
     assert world.executor.settle(order()).phase is Phase.STARTING
     assert world.process.given == 1 and not world.process.asked.is_set()
+
+
+def test_data_that_cannot_be_imported_leaves_no_run_unfollowed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> None:
+        followed_first.append("run-r1-1" in world.executor._followed)
+        raise ImportError(name)
+
+    followed_first: list[bool] = []
+    monkeypatch.setattr(data, "import_module", broken)
+    runs = data.DataOfRuns(tmp_path, cast(Any, None), ())
+    world.executor._attend = runs.attend
+    world.executor.start(order())
+    world.process.over.set()
+    assert world.wait(order(), Phase.ENDED).exit.outcome == "succeeded"
+    assert followed_first == [True]
+    runs.close()

@@ -35,15 +35,17 @@ class DataOfRuns:
 
     def attend(self, machine: str) -> None:
         """Have the questions of a machine answered from now on; said again, it costs nothing."""
-        with self._lock:
-            if self._answering is None:
-                self._answering = self._made()
         try:
+            with self._lock:
+                if self._answering is None:
+                    self._answering = self._made()
             self._answering.attend(machine)
         except (
             CloudMLError
         ) as exc:  # it is stopped, or was taken out: its runs are seen to elsewhere
             log.info("the notebooks of %s are not heard: %s", machine, exc)
+        except Exception:  # an edge: whatever is wrong with the data, the run itself is followed
+            log.exception("the notebooks of %s are not heard", machine)
 
     def close(self) -> None:
         """Answer no more. What is not answered waits for whoever comes next."""

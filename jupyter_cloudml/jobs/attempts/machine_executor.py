@@ -230,7 +230,6 @@ class MachineExecutor:
         return not left.thread.is_alive()
 
     def _follow(self, order: Order, attempt: Attempt) -> Followed:
-        self._attend(order.machine)
         with self._lock:
             known = self._followed.get(order.name)
             if known is None:
@@ -239,6 +238,7 @@ class MachineExecutor:
                 if self._closed.is_set():
                     known.let_go()
                 known.thread.start()
+        self._attend(order.machine)
         return known
 
     def changed(self) -> None:
