@@ -11,6 +11,7 @@ from runs import notebook
 from jupyter_cloudml.cli import call
 from jupyter_cloudml.client import Client
 from jupyter_cloudml.errors import NotFound, UsageError
+from jupyter_cloudml.store import tables
 
 
 @pytest.fixture
@@ -31,6 +32,13 @@ def test_pools_are_those_with_a_cap_a_job_or_runs(home: Path) -> None:
         gpu, box = found.values()
         assert (gpu.cap, gpu.running, gpu.waiting) == (None, 0, 1)
         assert (box.cap, box.running, box.waiting) == (3, 0, None)
+        # What is not queued waits for no place: a sweep goes on, another run is tried again later.
+        for state in ("running", "retry_wait", "scheduled"):
+            run = client.jobs.run("train")
+            change = tables.run.update().where(tables.run.c.id == run.id)
+            with client.jobs._store.database.engine.begin() as connection:
+                connection.execute(change.values(state=state, ended_ms=None))
+        assert client.jobs.pools.all()[0].waiting == 1
         assert client.jobs.pools.set("gpu", 0).cap == 0
 
         client.jobs.pools.remove("gpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -812,6 +813,11 @@ def test_a_database_from_before_computers_keeps_its_jobs_and_runs(
             " VALUES ('j1', '', 'nightly', 1, '{}', 0, 'skip', 'one', 10, '{}', 1)",
             "INSERT INTO run (id, job_id, job_rev, trigger_id, fire_key, due_ms, params_json, state, fence, cancel_requested, attempts,"
             " not_before_ms, priority, created_ms) VALUES ('r1', 'j1', 1, 'now:j1', 'a', 1, '{}', 'queued', 0, 0, 0, 1, 0, 1)",
+            *(
+                f"INSERT INTO trigger (id, job_id, kind, config_json, enabled) VALUES ('j1:{kind}', 'j1', '{kind}', '{{}}', 1)"
+                for kind in ("git", "s3")
+            ),
+            "INSERT INTO watch (trigger_id, next_look_ms, wait_ms, mark, failures) SELECT id, 1, 1, 'old', 0 FROM trigger",
         )
         for row in rows:
             old.database.write(lambda connection, row=row: connection.exec_driver_sql(row))  # type: ignore[misc]
@@ -819,7 +825,31 @@ def test_a_database_from_before_computers_keeps_its_jobs_and_runs(
     new = Store.open(Config(home=tmp_path))
     assert new.jobs.get("nightly").computer is None
     assert [(run.id, run.computer) for run in new.runs.page()] == [("r1", None)]
+    # What is in S3 has another mark than before: it is no news for that.
+    marks = {each.trigger_id: each.mark for each in new.watches.of("j1")}
+    assert marks == {"j1:git": "old", "j1:s3": None}
     new.close()
+
+
+# --- pools ---
+
+
+def test_a_cap_that_many_set_at_once_is_that_of_one_of_them(store: Store) -> None:
+    together = threading.Barrier(6)
+
+    def work(cap: int) -> None:
+        for name in ("a", "b", "c"):
+            together.wait(30)
+            store.pools.set_cap(name, cap)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert [each.name for each in store.pools.all()] == ["a", "b", "c"]
+    assert all(each.cap in range(6) for each in store.pools.all())
+    store.pools.set_cap("a", 9)
+    store.pools.set_cap("b", None)
+    first, _ = store.pools.all()
+    assert (first.name, first.cap) == ("a", 9)
 
 
 # --- a file of jobs ---

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, func, insert, select
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from jupyter_cloudml.store import tables
 from jupyter_cloudml.store.engine import Database
+from jupyter_cloudml.store.jobs.records import QUEUED
 
 OF_MACHINE = "machine:"  # machine:NAME is the pool of all runs of a machine
 
@@ -35,11 +37,17 @@ class PoolRepository:
     def set_cap(self, name: str, cap: int | None) -> None:
         """Let no more than `cap` runs of a pool go on at once; None takes the cap away. What goes on already is not ended."""
         table = tables.pool
+        change = update(table).where(table.c.name == name).values(cap=cap)
 
         def work(connection: Connection) -> None:
-            connection.execute(delete(table).where(table.c.name == name))
-            if cap is not None:
-                connection.execute(insert(table).values(name=name, cap=cap))
+            if cap is None:
+                connection.execute(delete(table).where(table.c.name == name))
+            elif not connection.execute(change).rowcount:
+                try:
+                    with connection.begin_nested():
+                        connection.execute(insert(table).values(name=name, cap=cap))
+                except IntegrityError:  # somebody sets it at the same time
+                    connection.execute(change)
 
         self._database.write(work)
 
@@ -81,7 +89,7 @@ def _waiting(connection: Connection) -> Counter[str]:
     run = tables.run
     query = (
         select(run.c.pool, func.count())
-        .where(run.c.ended_ms.is_(None), run.c.owner.is_(None), run.c.pool.is_not(None))
+        .where(run.c.state == QUEUED, run.c.pool.is_not(None))
         .group_by(run.c.pool)
     )
     return Counter({row.pool: row[1] for row in connection.execute(query)})
