@@ -149,7 +149,7 @@ def test_a_copy_is_the_tree_and_what_is_written_in_it_is_told_and_gone(
     locked.chmod(0o500)
     said = tmp_path / "said"
     records = Records(os.open(said, os.O_WRONLY | os.O_CREAT))
-    copy.tell(records, cancelled=False)
+    copy.tell(records)
     written = Written(tmp_path / "run", 1)
     (told,) = written.without([json.loads(line) for line in said.read_text().splitlines()])
     assert [(row["path"], row["bytes"], row["new"]) for row in told["files"]] == [
@@ -217,10 +217,14 @@ def test_more_than_comes_back_is_named(
     for n in range(5):
         (Path(copy.folder) / f"out{n}").write_text("x")
     said = tmp_path / "said"
-    copy.tell(Records(os.open(said, os.O_WRONLY | os.O_CREAT)), cancelled=False)
+    copy.tell(Records(os.open(said, os.O_WRONLY | os.O_CREAT)))
     last = json.loads(said.read_text().splitlines()[-1])
     assert [row["path"] for row in last["files"]] == ["out0", "out1"]
     assert (last["left"], last["more"]) == ([{"path": "out2", "bytes": 1}], 2)
+    copy.until = 0.0  # the time is over
+    copy.tell(Records(os.open(said, os.O_WRONLY | os.O_TRUNC)))
+    (last,) = map(json.loads, said.read_text().splitlines())
+    assert (last["files"], len(last["left"]), last["more"]) == ([], 1, 4)
 
 
 def test_what_a_killed_runner_has_left_is_deleted_and_nothing_of_one_that_lives(here: Here) -> None:

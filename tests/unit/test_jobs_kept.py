@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -201,7 +202,44 @@ def test_a_folder_that_cannot_be_read_costs_a_run_no_more_than_its_packages(
     monkeypatch.setattr(run, "run", over)
     monkeypatch.setattr(runner, "environment", broken)
     asyncio.run(run.whole())
-    assert said == ["ended", "flushed"], "its end is said all the same"
+    assert said == ["ended", "flushed", "flushed"], "its end is said all the same"
+
+
+def test_the_end_of_a_run_is_said_before_its_files_which_a_cancel_cuts_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    records: Any = SimpleNamespace(
+        say=lambda kind, **more: said.append(f"{kind} {more.get('state')}"),
+        flush=lambda: said.append("flushed"),
+        later=None,
+    )
+    quiet = {"interrupt": lambda: None, "kill": lambda: None}
+    kernel: Any = SimpleNamespace(spec={"argv": []}, folder="/nowhere", code=0, **quiet)
+
+    class Slow:
+        until = 0.0
+
+        def tell(self, *_: object) -> None:
+            said.append("tells")
+            began = time.monotonic()
+            while time.monotonic() < min(self.until, began + 20):
+                time.sleep(0.01)
+            said.append("is cut short" if time.monotonic() < began + 20 else "takes its time")
+
+    copy: Any = Slow()
+    run = runner.Run({"made": copy}, records, kernel)
+
+    async def over() -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.05, run.cancel)
+        return {"state": "succeeded"}
+
+    monkeypatch.setattr(runner, "CANCELLED_S", 0.1)
+    monkeypatch.setattr(run, "run", over)
+    asyncio.run(run.whole())
+    words = [each for each in said if each != "flushed" and not each.startswith("had")]
+    assert words == ["ended succeeded", "tells", "is cut short"]
+    assert said[:2] == ["ended succeeded", "flushed"]
 
 
 def test_what_a_notebook_is_given_of_data_is_noted_for_its_run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -45,6 +46,9 @@ class Copy:
         self._were: dict[str, tuple[int, ...]] = {}
         self._blobs: dict[str, str] = {}
         self._lock = -1
+        self.until = (
+            math.inf
+        )  # monotonic seconds: then it tells no more contents; may be set meanwhile
 
     def make(self) -> None:
         """Make it. Raises NoCode, OSError."""
@@ -136,16 +140,15 @@ class Copy:
             return False
         return digest.hexdigest() == self._blobs[path]
 
-    def tell(self, records: Records, cancelled: bool) -> None:
+    def tell(self, records: Records) -> None:
         """Say what was written: the contents of so much of it, and the names of the rest."""
-        until = time.monotonic() + (CANCELLED_S if cancelled else SECONDS)
         taken: list[JSON] = []
         left: list[JSON] = []
         more, total = 0, 0
         for path, whole, status in self.written():
             fits = len(taken) < FILES and status.st_size <= min(FILE_BYTES, ALL_BYTES - total)
-            if fits and is_text(path) and time.monotonic() < until:
-                told = said(records, path, whole, until)
+            if fits and is_text(path) and time.monotonic() < self.until:
+                told = self._said(records, path, whole)
                 if told is not None:
                     total += told["bytes"]
                     taken.append({**told, "new": path not in self._were})
@@ -157,25 +160,24 @@ class Copy:
         if taken or left:
             records.say("files", files=taken, left=left, more=more)
 
-
-def said(records: Records, path: str, whole: str, until: float) -> JSON | None:
-    """Say one file, in pieces; None where it cannot be read whole, or in time."""
-    digest, at = hashlib.sha256(), 0
-    try:
-        fd = os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(fd, "rb") as file:
-            while True:
-                piece = file.read(PIECE)
-                if at + len(piece) > FILE_BYTES or time.monotonic() > until:
-                    return None
-                if piece or not at:
-                    records.say("file", path=path, at=at, data=b64encode(piece).decode())
-                digest.update(piece)
-                at += len(piece)
-                if not piece:
-                    return {"path": path, "bytes": at, "sha256": digest.hexdigest()}
-    except OSError:
-        return None
+    def _said(self, records: Records, path: str, whole: str) -> JSON | None:
+        """Say one file, in pieces; None where it cannot be read whole, or in time."""
+        digest, at = hashlib.sha256(), 0
+        try:
+            fd = os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(fd, "rb") as file:
+                while True:
+                    piece = file.read(PIECE)
+                    if at + len(piece) > FILE_BYTES or time.monotonic() > self.until:
+                        return None
+                    if piece or not at:
+                        records.say("file", path=path, at=at, data=b64encode(piece).decode())
+                    digest.update(piece)
+                    at += len(piece)
+                    if not piece:
+                        return {"path": path, "bytes": at, "sha256": digest.hexdigest()}
+        except OSError:
+            return None
 
 
 def is_text(path: str) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 import traceback
 from typing import TYPE_CHECKING
 
-from .copy import Copy
+from .copy import CANCELLED_S, SECONDS, Copy
 from .ends import Stop, ended, failed, not_moved_in
 from .kernel import KernelProcess
 from .limits import Limits
@@ -50,6 +51,7 @@ class Run:
         self.copy: Copy | None = spec.get("made")
         self.keeps = False  # its kernel is to be kept
         self._timers: list[asyncio.TimerHandle] = []
+        self._is_wanted = True  # nobody has asked for its end
 
     # -- ending it early ------------------------------------------------------------------------------------------------------
     def halt(self, stop: Stop, grace: float) -> None:
@@ -66,6 +68,9 @@ class Run:
 
     def cancel(self) -> None:
         """Somebody asked for its end."""
+        self._is_wanted = False
+        if self.copy is not None:
+            self.copy.until = min(self.copy.until, time.monotonic() + CANCELLED_S)
         self.halt(Stop("cancelled", "cancelled", "it was cancelled"), CANCEL_S)
 
     # -- running ---------------------------------------------------------------------------------------------------------------
@@ -194,13 +199,19 @@ class Run:
         except Exception:  # noqa: BLE001 - in the log, and the run has ended as it has
             traceback.print_exc()
 
-    def _say_written(self, state: str) -> None:
-        """Say what it has written into its copy of the code, which is deleted with its kernel."""
+    async def _say_written(self) -> None:
+        """Say what it has written into its copy of the code, which is deleted with its kernel; `cancel` shortens that."""
+        if self.copy is None:
+            return
+        seconds = SECONDS if self._is_wanted else CANCELLED_S
+        self.copy.until = time.monotonic() + seconds
+        later, self.records.later = self.records.later, None  # of this thread alone
         try:
-            if self.copy is not None:
-                self.copy.tell(self.records, state == "cancelled")
+            await asyncio.to_thread(self.copy.tell, self.records)
         except Exception:  # noqa: BLE001 - as above
             traceback.print_exc()
+        finally:
+            self.records.later = later
 
     async def whole(self) -> None:
         """Run it and say how it ended; then `keeps` says whether its kernel is wanted still."""
@@ -211,10 +222,11 @@ class Run:
             end = self._end(Stop("failed", "runner_error", f"{type(exc).__name__}: {exc}"))
         for timer in self._timers:
             timer.cancel()
-        self._say_had()
-        self._say_written(str(end["state"]))
         self.records.say("ended", **end, at_ms=now_ms())
+        self.records.flush()  # before what takes time: it has ended so, also where this process is killed now
+        self._say_had()
         self.records.flush()
+        await self._say_written()
         if self.client is not None:
             self.client.stop_channels()
         wanted = float(self.spec.get("keep_on_failure_s") or 0) > 0
