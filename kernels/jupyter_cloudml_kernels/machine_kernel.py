@@ -357,6 +357,8 @@ class MachineKernel:
         """
         if self.link is not None and self.exit is not None:
             self.link.submit("forget", {"id": self.record.process})
+        elif self.record.joins and not self.record.process:
+            pass  # it was there before and stays: a kernel that a run has left is not ended by who could not open it
         elif self.link is not None or self.record.process:
             self.left = True
             leftovers.end(self.record, self.slot if forget else None)

@@ -8,6 +8,7 @@ import posixpath
 import uuid
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_core.utils import ensure_async
@@ -43,7 +44,8 @@ class DebugKernels:
 
     def __init__(self, debugging: Debugging, *, local: CallPool, remote: CallPool) -> None:
         self._debugging, self._local, self._remote = debugging, local, remote
-        self._locks: dict[str, asyncio.Lock] = {}
+        # Each is there as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, run_id: str, server: Server) -> Json:
         """Return {kernel_id, path, until_ms, machine}. Raises NotFound (`no_kernel`, `no_kernelspec`) and why its machine cannot be reached."""
@@ -68,7 +70,6 @@ class DebugKernels:
         """Note the end of such a kernel: nobody can go on in it any more."""
         if view.run is None or view.attempt is None or view.state != "ended":
             return
-        self._locks.pop(view.run, None)
         try:
             await self._local.run(self._debugging.gone, view.run, view.attempt)
         except CloudMLError as error:
@@ -110,7 +111,8 @@ class DebugKernels:
                 env=server.session_manager.get_kernel_env(file, posixpath.basename(file)),
                 joins=joins,
             )
-            await asyncio.wait_for(_ready(manager.get_kernel(kernel_id)), START_S)
+            ready = _ready(manager.get_kernel(kernel_id))
+            await asyncio.wait_for(asyncio.shield(ready), START_S)
         except NoSuchKernel as exc:
             raise NotFound(
                 f"there is no kernelspec here for the kernel of the run on {left.machine}",
@@ -118,7 +120,9 @@ class DebugKernels:
                 hint=f"jupyter cloudml machine start {left.machine}",
             ) from exc
         except BaseException:
-            manager.remove_kernel(kernel_id) if kernel_id in manager else None
+            provisioner.cancel_start(kernel_id)  # else it goes on, and its manager comes back
+            if kernel_id in manager:
+                manager.remove_kernel(kernel_id)
             raise
         return kernel_id, name
 
