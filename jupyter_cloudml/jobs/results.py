@@ -48,7 +48,7 @@ class Results:
 
     def keep(self, order: Order) -> None:
         """Write what an attempt has left; said again, it is the same. Raises Conflict (code "stale"), NoSpace, StoreError."""
-        if self.sent(order.run_id, order.attempt) is None:
+        if not self._was_sent(order.run_id, order.attempt):
             return
         records = list(self.log_of(order.run_id, order.attempt).read())
         self._store.results.record_cells(
@@ -77,6 +77,9 @@ class Results:
         if snapshot_id is not None:
             taken = completed(self._store.results.snapshot(snapshot_id), told)
             self._store.results.keep_snapshot(order.run_id, taken, 0)
+
+    def _was_sent(self, run_id: str, attempt: int) -> bool:
+        return self._files.exists(run_id, f"{attempt}.sent.json")
 
     def sent(self, run_id: str, attempt: int) -> Notebook | None:
         """Return the notebook that an attempt was given; None where it was given none."""
@@ -146,10 +149,7 @@ class Results:
         run = self._store.runs.get(run_id)
         attempts = self._store.runs.attempts(run_id)
         if attempt is not None and attempt < len(attempts):
-            name = f"{attempt}.ipynb"
-            data = self._files.read(run_id, name)
-            path = None if data is None else self._files.write_here(run_id, name, data)
-            return _there(path, run_id)
+            return _there(self._files.bring(run_id, f"{attempt}.ipynb"), run_id)
         notebook, _ = self._made(run, attempts, page=False)
         return _there(notebook, run_id)
 
@@ -201,7 +201,7 @@ class Results:
         self, run: RunRecord, attempts: list[AttemptRecord], *, page: bool
     ) -> tuple[Path | None, Path | None]:
         n = len(attempts)
-        if n == 0 or self.sent(run.id, n) is None:
+        if n == 0 or not self._was_sent(run.id, n):
             return None, None
         if (
             run.ended_ms is None

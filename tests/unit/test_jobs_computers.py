@@ -25,6 +25,8 @@ from jupyter_cloudml.jobs.scheduling.executor import Order
 from jupyter_cloudml.jobs.service import Jobs
 from jupyter_cloudml.store import Store
 from jupyter_cloudml.store.computer import own_name
+from jupyter_cloudml.store.jobs.files import PIECE, FileRepository
+from jupyter_cloudml.store.jobs.runs import RunRepository
 
 NB = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
@@ -206,3 +208,44 @@ def test_notebooks_are_there_for_all_and_go_with_their_last_run(
     assert other.store.files is not None
     ref = f"sha256:{next((one.home / 'jobs' / 'notebooks').iterdir()).stem}"
     assert other.store.files.notebook(ref) is None
+
+
+def test_what_is_here_already_is_not_brought_again(
+    computers: tuple[Computer, Computer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = computers
+    run_id = a_run(one)
+    data = b"x" * (PIECE + 1)
+    one.files.write(run_id, "1.ipynb", data)
+    one.files.write(run_id, "1.empty", b"")
+    assert other.files.exists(run_id, "1.ipynb") and not other.files.exists(run_id, "2.ipynb")
+    assert other.files.bring(run_id, "2.ipynb") is None
+    brought = other.files.bring(run_id, "1.ipynb")
+    empty_one = other.files.bring(run_id, "1.empty")
+    assert brought is not None and brought.read_bytes() == data
+    assert empty_one is not None and empty_one.read_bytes() == b""
+    made = brought.stat().st_ino
+
+    with monkeypatch.context() as patch:
+
+        def read(*_: object) -> bytes:
+            raise AssertionError("it is here")
+
+        patch.setattr(FileRepository, "get", read)
+        assert other.files.bring(run_id, "1.ipynb") == brought
+        assert brought.stat().st_ino == made
+    one.files.write(run_id, "1.ipynb", data + b"y")  # another attempt to keep it had more
+    assert other.files.bring(run_id, "1.ipynb") == brought
+    assert brought.read_bytes() == data + b"y"
+
+
+def test_an_earlier_attempt_is_read_as_it_lies_here(
+    computers: tuple[Computer, Computer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = computers
+    run_id = a_run(one)
+    first = one.files.write(run_id, "1.ipynb", b"{}")
+    made = first.stat().st_ino
+    monkeypatch.setattr(RunRepository, "attempts", lambda self, run: [None, None])
+    assert one.desk.results.notebook(run_id, 1) == first
+    assert first.stat().st_ino == made

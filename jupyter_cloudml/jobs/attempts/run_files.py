@@ -44,6 +44,12 @@ class RunFiles:
         except OSError as exc:
             raise unusable(self.folder, exc) from exc
 
+    def exists(self, run_id: str, name: str) -> bool:
+        """Whether somebody has written a file. Raises StoreError."""
+        if self.path(run_id, name).exists():
+            return True
+        return self._shared is not None and self._shared.size(run_id, name) is not None
+
     def write(self, run_id: str, name: str, data: bytes, fence: int | None = None) -> Path:
         """Write a file for all to read. Raises NoSpace, NoFolder, StoreError, Conflict (code "stale") where `fence` is not the run's any more."""
         path = self.write_here(run_id, name, data)
@@ -65,14 +71,13 @@ class RunFiles:
     def bring(self, run_id: str, name: str) -> Path | None:
         """Return where a file is, brought here first where another computer has written it; None where nobody has."""
         path = self.path(run_id, name)
-        found = None if self._shared is None else self._shared.get(run_id, name)
-        if found is None:
-            return path if path.exists() else None
-        try:
-            same = path.read_bytes() == found
-        except OSError:
-            same = False
-        return path if same else self.write_here(run_id, name, found)
+        here = path.stat().st_size if path.exists() else None
+        size = here if self._shared is None else self._shared.size(run_id, name)
+        if self._shared is not None and size not in (None, here):
+            found = self._shared.get(run_id, name)
+            if found is not None:
+                return self.write_here(run_id, name, found)
+        return None if here is None else path
 
     def remove(self, run_id: str, name: str) -> None:
         """Let go of a file."""

@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
+    func,
     insert,
     select,
     update,
@@ -77,6 +78,12 @@ class FileRepository:
         query = select(table.c.data).where(_named(run_id, name)).order_by(table.c.at)
         rows = self._database.read(lambda connection: connection.execute(query).scalars().all())
         return b"".join(map(zlib.decompress, rows)) if rows else None
+
+    def size(self, run_id: str, name: str) -> int | None:
+        """Return how many bytes a file of a run has; None where there is none."""
+        query = select(func.sum(tables.run_file.c.size)).where(_named(run_id, name))
+        found = self._database.read(lambda connection: connection.execute(query).scalar())
+        return None if found is None else int(found)
 
     def of(self, run_id: str, name: str) -> SharedFile:
         """Return a file that is added to."""
