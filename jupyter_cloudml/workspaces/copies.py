@@ -190,7 +190,9 @@ class _Lending:
         self._write(PROGRAM.source + json.dumps({"tree": tree, "live": live}).encode() + b"\n")
         rows: list[list[Any]] = []
         kept = None
-        while "need" in (said := self._said()):
+        while "need" in (said := self._said()) or "waiting" in said:
+            if "waiting" in said:
+                continue
             kept = kept or read()
             if said["need"] == "files":
                 rows = self._rows(kept, tree)

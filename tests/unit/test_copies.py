@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
+import io
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -28,8 +31,9 @@ from jupyter_cloudml.jobs.runner import copy as runs
 from jupyter_cloudml.jobs.runner.copy import Copy, NoCode
 from jupyter_cloudml.jobs.runner.records import Records
 from jupyter_cloudml.jobs.runner.starting import placed
+from jupyter_cloudml.onhost.folder import Failed
 from jupyter_cloudml.store import Store
-from jupyter_cloudml.workspaces.copies import PROGRAM, Copies
+from jupyter_cloudml.workspaces.copies import PROGRAM, Copies, _Lending
 from jupyter_cloudml.workspaces.guard import LargeFiles, LargeFolder
 from jupyter_cloudml.workspaces.onhost import shelf as shelves
 from jupyter_cloudml.workspaces.onhost.shelf import Shelf
@@ -340,6 +344,48 @@ class Listing(list[Any]):
         return self
 
     def __exit__(self, *raised: object) -> None: ...
+
+
+def test_contents_that_do_not_all_come_take_none_away_from_another_run(here: Here) -> None:
+    new = os.urandom(2000)
+    files = rows({**FILES, "new": new, "late": b"late"})
+    here.lend("a" * 40, FILES)  # while the other one is sent the same
+    shelf = Shelf()
+    source = io.BytesIO(b"".join(zlib.compress(data) for data in (b"x = 1\n", new)))
+    with pytest.raises(Failed) as caught:
+        shelf.receive(files, [0, 4, 5], cast("Any", source))
+    assert caught.value.code == "cut_off"
+    assert shelf.missing(files) == [4, 5]
+    assert not list(here.copies.rglob("*.*[0-9]"))
+
+
+def test_a_tree_is_kept_once_no_copy_is_made_and_stays_until_it_can_be_copied(here: Here) -> None:
+    for tree in ("a" * 40, "b" * 40):
+        here.lend(tree, {"big": tree.encode() * 100})
+    tree, files = "c" * 40, rows({"big": b"a" * 4000})
+    waited: list[int] = []
+    with open(here.copies / "lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as a copy that is being made
+
+        def wait() -> None:
+            waited.append(1)
+            if len(waited) == 3:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+        assert Shelf(limit=1).keep(tree, files, wait)
+    assert len(waited) == 3
+    assert len(os.listdir(here.copies / "trees")) == 3, "two were lent a moment ago"
+
+
+def test_a_machine_that_waits_with_the_code_is_not_taken_for_dead() -> None:
+    said: Iterator[dict[str, Any]] = iter(
+        [{"waiting": True}, {"waiting": True}, {"place": "/p", "beside": []}]
+    )
+    lending = object.__new__(_Lending)
+    told: Any = lending
+    told._write, told._said = lambda data: None, lambda: next(said)
+    told._link = SimpleNamespace(machine="box")
+    assert lending.run(lambda: told, "a" * 40, None)["place"] == "/p"
 
 
 def test_trees_that_were_used_longest_ago_go_first(

@@ -2,6 +2,7 @@
 is missing, a line of JSON each time, and ends with the answer.
 
 lend     {tree, live} → {need: "files"} → {files: [[path, mode, blob, size]]} → {need: [n, …]} → the contents of these, each a zlib stream
+         → {waiting: true}, as long as copies are made of other trees
          → {place, beside}: the tree is kept in `place`, and the folder `live` has this beside it
 sweep    delete what runs have left that were killed → {swept}
 """
@@ -11,13 +12,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
 from ...onhost.folder import Failed, InTheWay
-from .shelf import Shelf, beside
+from .shelf import PAUSE_S, Shelf, beside
 from .tree import failure
 
+SAY_S = 10.0  # between two words that it waits
 TRIES = 3  # against another program that lets go of contents meanwhile
 
 JSON = dict[str, Any]
@@ -27,6 +30,20 @@ def ask(question: JSON) -> None:
     """Say something to the other end."""
     sys.stdout.buffer.write(json.dumps(question).encode() + b"\n")
     sys.stdout.buffer.flush()
+
+
+class Waiting:
+    """Says that this goes on, so that the other end does not take it for dead."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def wait(self) -> None:
+        """Wait a moment."""
+        if time.monotonic() > self._said + SAY_S:
+            self._said = time.monotonic()
+            ask({"waiting": True})
+        time.sleep(PAUSE_S)
 
 
 def lend(wanted: JSON) -> JSON:
@@ -43,7 +60,7 @@ def lend(wanted: JSON) -> JSON:
             if missing:
                 ask({"need": missing})
                 shelf.receive(files, missing, sys.stdin.buffer)
-            if shelf.keep(wanted["tree"], files):
+            if shelf.keep(wanted["tree"], files, Waiting().wait):
                 break
         else:
             raise Failed("in_use", "too much code goes to this machine at once")

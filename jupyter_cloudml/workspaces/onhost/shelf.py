@@ -13,8 +13,8 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from ...onhost.folder import Failed
@@ -24,6 +24,9 @@ from .tree import SCRATCH, good_path
 Row = list[Any]
 PIECE = 1 << 18
 LIMIT = 4 << 30  # bytes of trees; those that were used last stay
+LENT_S = 600.0  # a tree that was used since may be about to be copied
+DROP_S = 5.0  # for deleting what came in vain; else it goes when it is no longer young
+PAUSE_S = 0.1
 YOUNG_S = 3600.0  # a content that no tree has is somebody's who is about to keep one
 LISTED = 5000  # what another folder has beside a tree
 NOT_TOLD = (".git", "__pycache__", ".ipynb_checkpoints", SCRATCH)
@@ -82,46 +85,77 @@ class Shelf:
         return found
 
     def receive(self, files: list[Row], numbers: list[int], source: IO[bytes]) -> None:
-        """Keep contents as they come, each one zlib stream; none of them where they do not all come."""
-        made: list[str] = []
+        """Keep contents as they come, each one zlib stream; where they do not all come, none but those that a tree has by now."""
+        came: list[str] = []
         rest = b""
         try:
             for number in numbers:
                 path, _, blob, size = files[number]
-                rest = self._received(path, blob, size, source, rest, made)
+                rest = self._received(path, blob, size, source, rest)
+                came.append(blob)
         except BaseException:
-            for each in made:
-                os.unlink(each)
+            self._drop(came)
             raise
 
-    def _received(
-        self, path: str, blob: str, size: int, source: IO[bytes], rest: bytes, made: list[str]
-    ) -> bytes:
+    def _drop(self, blobs: list[str]) -> None:
+        until = time.monotonic() + DROP_S
+
+        def wait() -> None:
+            if time.monotonic() > until:
+                raise TimeoutError("the code is in use")
+            time.sleep(PAUSE_S)
+
+        with suppress(OSError), self._locked(wait):
+            wanted: set[str] = set()
+            for name in os.listdir(os.path.join(self.place, "trees")):
+                wanted.update(sizes(os.path.join(self.place, "trees", name)))
+            for blob in blobs:
+                if blob not in wanted:
+                    with suppress(FileNotFoundError):
+                        os.unlink(self._object(blob))
+
+    @contextmanager
+    def _locked(self, wait: Callable[[], None]) -> Iterator[None]:
+        """Have all for oneself; until then `wait` is called again and again."""
+        with open(os.path.join(self.place, "lock"), "a") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    wait()
+            yield
+
+    def _received(self, path: str, blob: str, size: int, source: IO[bytes], rest: bytes) -> bytes:
         place = self._object(blob)
         os.makedirs(os.path.dirname(place), exist_ok=True)
         temporary = f"{place}.{os.getpid()}"
-        made.append(temporary)
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         unpack = zlib.decompressobj()
-        with open(temporary, "wb") as file:
-            while not unpack.eof:
-                if not rest:
-                    rest = source.read1(PIECE)  # type: ignore[attr-defined]
+        try:
+            with open(temporary, "wb") as file:
+                while not unpack.eof:
                     if not rest:
-                        raise Failed("cut_off", "the other end stopped sending")
-                piece, rest = unpack.decompress(rest), unpack.unused_data
-                digest.update(piece)
-                file.write(piece)
-        if digest.hexdigest() != blob:
-            raise Failed("damaged", f"{path!r:.200} did not come as it was sent")
-        os.replace(temporary, place)
-        made[-1] = place
+                        rest = source.read1(PIECE)  # type: ignore[attr-defined]
+                        if not rest:
+                            raise Failed("cut_off", "the other end stopped sending")
+                    piece, rest = unpack.decompress(rest), unpack.unused_data
+                    digest.update(piece)
+                    file.write(piece)
+            if digest.hexdigest() != blob:
+                raise Failed("damaged", f"{path!r:.200} did not come as it was sent")
+            os.replace(temporary, place)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
         return rest
 
-    def keep(self, tree: str, files: list[Row]) -> bool:
-        """Keep a tree whose contents have come; False where some have gone again meanwhile."""
-        with open(os.path.join(self.place, "lock"), "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def keep(
+        self, tree: str, files: list[Row], wait: Callable[[], None] = lambda: time.sleep(PAUSE_S)
+    ) -> bool:
+        """Keep a tree whose contents have come; False where some have gone again meanwhile. `wait` is called while copies are made."""
+        with self._locked(wait):
             if self.missing(files):
                 return False
             path = self.tree(tree)
@@ -134,20 +168,18 @@ class Shelf:
     def _let_go(self, kept: str) -> None:
         """Delete the trees that were used longest ago where there are too many, then contents that no tree has."""
         folder = os.path.join(self.place, "trees")
+        lent = time.time_ns() - int(LENT_S * 1e9)
         found = []
         for name in os.listdir(folder):
             path = os.path.join(folder, name)
-            found.append((name == kept + ".json", os.stat(path).st_mtime_ns, path))
+            used = os.stat(path).st_mtime_ns
+            found.append((name == kept + ".json" or used > lent, used, path))
         wanted: dict[str, int] = {}
         total = 0
-        for is_kept, _, path in sorted(found, reverse=True):
-            with open(path) as file:
-                try:
-                    more = {blob: size for _, _, blob, size in json.load(file)}
-                except ValueError:
-                    more = {}
+        for is_needed, _, path in sorted(found, reverse=True):
+            more = sizes(path)
             total += sum(size for blob, size in more.items() if blob not in wanted)
-            if total > self._limit and not is_kept:
+            if total > self._limit and not is_needed:
                 os.unlink(path)
             else:
                 wanted.update(more)
@@ -189,6 +221,15 @@ class Shelf:
             with suppress(FileNotFoundError):  # its runner was about to end, and has done it
                 os.unlink(path)
         return 1
+
+
+def sizes(path: str) -> dict[str, int]:
+    """The contents of a tree; none of one that cannot be read."""
+    with open(path) as file:
+        try:
+            return {blob: size for _, _, blob, size in json.load(file)}
+        except ValueError:
+            return {}
 
 
 def removed(folder: str) -> None:
