@@ -453,6 +453,17 @@ def test_pieces_that_come_twice_or_from_a_stranger_change_nothing_else(tmp_path:
     written.without([piece("full", b"x")])
 
 
+def test_a_file_that_came_in_part_is_not_kept(tmp_path: Path) -> None:
+    written = Written(tmp_path / "run", 1)
+    data = base64.b64encode(b"half of it").decode()
+    written.without([{"record": "file", "path": name, "at": 0, "data": data} for name in "ab"])
+    left = [{"path": "a", "bytes": 90}]
+    cut = [{"path": "b", "bytes": 90, "sha256": "0" * 64}]
+    (rest,) = written.without([{"record": "files", "files": cut, "left": left, "more": 0}])
+    assert (rest["files"], rest["left"]) == ([], [*left, *cut])
+    assert list(written.folder.iterdir()) == []
+
+
 class Taken:
     """A project in a repository, and the snapshots of runs of its notebook."""
 

@@ -14,7 +14,7 @@ import pytest
 from databases import empty
 
 from jupyter_cloudml.config import Config
-from jupyter_cloudml.errors import Conflict
+from jupyter_cloudml.errors import Conflict, NotFound
 from jupyter_cloudml.jobs.attempts.run_files import RunFiles
 from jupyter_cloudml.jobs.attempts.written import Written
 from jupyter_cloudml.jobs.desk import Desk
@@ -173,6 +173,34 @@ def test_what_a_run_has_written_is_there_for_all(computers: tuple[Computer, Comp
     # One that goes on where the first pieces have come elsewhere has not got the file.
     late = Written(other.files.path(run_id, "."), 2).without([{**pieces[0], "at": 2}, pieces[1]])
     assert (late[0]["files"], late[0]["left"]) == ([], [told])
+
+
+def test_files_whose_computer_was_killed_before_they_were_there_for_all_are_named(
+    computers: tuple[Computer, Computer],
+) -> None:
+    one, other = computers
+    run_id = a_run(one)
+    data = {name: name.encode() * 4 for name in ("early", "late")}
+    pieces: list[Record] = [
+        {"record": "file", "path": name, "at": 0, "data": base64.b64encode(each).decode()}
+        for name, each in data.items()
+    ]
+    told = [
+        {"path": name, "bytes": len(each), "sha256": hashlib.sha256(each).hexdigest()}
+        for name, each in data.items()
+    ]
+    last: Record = {"record": "files", "files": told, "left": [], "more": 0}
+    records = Written(one.files.path(run_id, "."), 1).without([*pieces, last])
+    one.files.write(run_id, "1.files/early", data["early"], 0)  # and then it is killed
+    order = Order(f"run-{run_id}-1", run_id, 1, 0, "box-2", "nightly", {})
+    files = other.desk.results._written
+    with pytest.raises(NotFound):  # nothing is known to be whole
+        one.desk.results._written.path(run_id, 1, "late")
+    files.keep(order, records)
+    seen = files.told(run_id, 1)
+    assert seen is not None and (seen["files"], seen["left"]) == ([told[0]], [told[1]])
+    assert [row.bytes for row in other.store.results.artifacts(run_id)] == [20]
+    assert files.path(run_id, 1, "early").read_bytes() == data["early"]
 
 
 def test_notebooks_are_there_for_all_and_go_with_their_last_run(

@@ -80,10 +80,14 @@ class Written:
         told: list[dict[str, Any]] = []
         left = _rows(record.get("left"))
         for row in _rows(record.get("files")):
-            (told if self._has(row) else left).append(row)
+            (told if self.has(row) else left).append(row)
+        for row in left:  # its first pieces may have come
+            path = self.path(row["path"])
+            if path is not None:
+                path.unlink(missing_ok=True)
         return {**record, "files": told[:FILES], "left": left[:FILES]}
 
-    def _has(self, row: dict[str, Any]) -> bool:
+    def has(self, row: dict[str, Any]) -> bool:
         """Whether a file has come whole: another computer may have had its first pieces."""
         path = self.path(str(row.get("path")))
         if path is None:
@@ -107,9 +111,16 @@ class WrittenFiles:
         if told is None:
             return
         run_id, n = order.run_id, order.attempt
-        noted = {name: told.get(name) for name in ("files", "left", "more")}
-        rows = []
+        here = Written(self._files.path(run_id, "."), n)
+        whole, left, rows = [], _rows(told.get("left")), []
         for number, each in enumerate(_rows(told.get("files"))):
+            self._brought(run_id, n, each["path"])
+            if not here.has(
+                each
+            ):  # another computer had it, and was killed before it was there for all
+                left.append(each)
+                continue
+            whole.append(each)
             path = self._files.path(run_id, _name(n, each["path"]))
             if self._files.is_shared:
                 self._files.write(run_id, _name(n, each["path"]), path.read_bytes(), order.fence)
@@ -124,6 +135,7 @@ class WrittenFiles:
                     bytes=each.get("bytes"),
                 )
             )
+        noted = {"files": whole, "left": left, "more": told.get("more")}
         self._files.write(run_id, f"{n}.{FOLDER}.json", json.dumps(noted).encode(), order.fence)
         self._results.add_artifacts(run_id, rows, order.fence)
 
@@ -136,13 +148,9 @@ class WrittenFiles:
 
     def path(self, run_id: str, attempt: int, name: str) -> Path:
         """Return a file, brought here where another computer has it. Raises NotFound."""
-        here = Written(self._files.path(run_id, "."), attempt)
-        path = here.path(name)
-        if path is None and is_inside(name) and self._files.is_shared:
-            data = self._files.read(run_id, _name(attempt, name))
-            if data is not None:
-                (here.folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                path = self._files.write_here(run_id, _name(attempt, name), data)
+        rows = (self.told(run_id, attempt) or {}).get("files") or ()
+        is_told = any(row["path"] == name for row in rows)
+        path = self._brought(run_id, attempt, name) if is_told else None
         if path is None:
             raise NotFound(
                 f"the run {run_id} has no file {name!r:.200}",
@@ -151,11 +159,21 @@ class WrittenFiles:
             )
         return path
 
+    def _brought(self, run_id: str, attempt: int, name: str) -> Path | None:
+        here = Written(self._files.path(run_id, "."), attempt)
+        path = here.path(name)
+        if path is None and is_inside(name) and self._files.is_shared:
+            data = self._files.read(run_id, _name(attempt, name))
+            if data is not None:
+                (here.folder / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path = self._files.write_here(run_id, _name(attempt, name), data)
+        return path
+
     def bring(self, run_id: str, attempt: int) -> None:
         """Have all files of an attempt here."""
         told = self.told(run_id, attempt) if self._files.is_shared else None
         for row in (told or {}).get("files") or ():
-            self.path(run_id, attempt, str(row["path"]))
+            self._brought(run_id, attempt, str(row["path"]))
 
 
 def _name(attempt: int, path: str) -> str:
