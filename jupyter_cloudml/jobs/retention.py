@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -259,12 +260,13 @@ def _is_old(entry: os.DirEntry[str], before_ms: int) -> bool:
 
 
 def _bytes(folder: Path) -> int:
-    """Return how much is in a run's folder, which has no folders in it."""
-    try:
-        with os.scandir(folder) as entries:
-            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
-    except OSError:
-        return 0
+    """Return how much is in a run's folder, also below it; what goes meanwhile counts nothing."""
+    size = 0
+    for below, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += os.lstat(os.path.join(below, name)).st_size
+    return size
 
 
 def _pages(paths: Iterator[Path], size: int = 100) -> Iterator[list[Path]]:

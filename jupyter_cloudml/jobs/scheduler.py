@@ -30,6 +30,7 @@ from .watching.watcher import Watcher
 LOG = "scheduler.log"
 PROGRAM = "from jupyter_cloudml.cli import main; main()"
 LOG_LIMIT = 1 << 20
+OPEN = tuple(state.value for state in State if not state.final)
 
 
 class Scheduler:
@@ -84,9 +85,6 @@ class Scheduler:
         self.engine.stop()
         self._executor.close()
         self._notifier.stop()
-
-
-OPEN = tuple(state.value for state in State if not state.final)
 
 
 def runs_folder(home: Path) -> Path:

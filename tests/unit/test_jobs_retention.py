@@ -148,6 +148,17 @@ def test_the_last_success_and_what_goes_on_stay_however_old(world: World) -> Non
     assert world.ids() == world.folders() == sorted([good, waits])
 
 
+def test_files_that_a_run_has_written_count_as_well(world: World) -> None:
+    world.define(keep_runs=1)
+    folder = world.home / "jobs" / "runs" / world.run()
+    (folder / "1.files" / "nb").mkdir(parents=True)
+    (folder / "1.files" / "nb" / "out").write_bytes(b"y" * 50)
+    world.run()
+    world.go(1)
+    assert world.keeper.look().bytes == world.clean().bytes == 150
+    assert not folder.exists()
+
+
 def test_days_are_counted_from_the_end(world: World) -> None:
     world.define(keep_days=7)
     world.define("other")
