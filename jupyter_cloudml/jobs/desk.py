@@ -89,23 +89,25 @@ class Desk:
         the `file` that has the definition, else of the notebook. Raises UsageError (`bad_job`), NotFound for a machine or notebook,
         Conflict (`changed`) where the job has another revision.
         """
-        wanted, at = dict(definition), file
+        wanted, at, found = dict(definition), file, None
         notebook = wanted.get("notebook")
         if isinstance(notebook, str) and notebook and "\0" not in notebook:
-            path = Path(os.path.abspath((folder or Path.cwd()) / os.path.expanduser(notebook)))
-            if not os.path.isfile(path):
-                raise no_notebook(path)
-            wanted["notebook"] = str(path)
-            at = at or path
+            found = Path(os.path.abspath((folder or Path.cwd()) / os.path.expanduser(notebook)))
+            if not os.path.isfile(found):
+                raise no_notebook(found)
+            wanted["notebook"] = str(found)
+            at = at or found
         machine = wanted.get("machine")
         if isinstance(machine, str):
             self._known(machine)
         triggers = wanted.get("triggers")
         if isinstance(triggers, list):
             wanted["triggers"] = [_placed(each, folder or Path.cwd()) for each in triggers]
+        shares = self._store.files is not None  # kept first: a job without it runs nowhere else
+        kept = self.snapshots.keep(found) if shares and found is not None else None
         job = self.jobs.apply(wanted, author_of(at, author), rev=rev)
-        if self._store.files is not None:
-            self.snapshots.keep(job)
+        if kept is not None:
+            self._store.jobs.give_snapshot(job.id, kept)
         return job
 
     def run_notebook(

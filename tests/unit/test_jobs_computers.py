@@ -14,10 +14,11 @@ import pytest
 from databases import empty
 
 from jupyter_cloudml.config import Config
-from jupyter_cloudml.errors import Conflict, NotFound
+from jupyter_cloudml.errors import Conflict, NotFound, UsageError
 from jupyter_cloudml.jobs.attempts.run_files import RunFiles
 from jupyter_cloudml.jobs.attempts.written import Written
 from jupyter_cloudml.jobs.desk import Desk
+from jupyter_cloudml.jobs.notebooks import snapshots
 from jupyter_cloudml.jobs.notebooks.records import Cursor, Record
 from jupyter_cloudml.jobs.retention import UNUSED_MS, Keeper
 from jupyter_cloudml.jobs.scheduler import runs_folder
@@ -277,3 +278,16 @@ def test_an_earlier_attempt_is_read_as_it_lies_here(
     monkeypatch.setattr(RunRepository, "attempts", lambda self, run: [None, None])
     assert one.desk.results.notebook(run_id, 1) == first
     assert first.stat().st_ino == made
+
+
+def test_no_job_is_made_whose_notebook_cannot_be_kept(
+    computers: tuple[Computer, Computer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = computers
+    path = one.home / "a.ipynb"
+    path.write_text(json.dumps(NB))
+    monkeypatch.setattr(snapshots, "MAX_FILE", 1)
+    with pytest.raises(UsageError) as caught:
+        one.desk.create({"name": "weekly", "notebook": str(path), "machine": "box-2"})
+    assert caught.value.code == "too_large"
+    assert one.store.jobs.page() == []

@@ -14,7 +14,7 @@ from ...link.link import Link
 from ...machines.model import LOCAL
 from ...paths import private_dir, unusable
 from ...store import Store
-from ...store.jobs.records import JobRecord, RunRecord
+from ...store.jobs.records import RunRecord
 from ...store.jobs.results import Snapshot
 from ...workspaces.base import Base
 from ...workspaces.copies import Copies
@@ -91,15 +91,17 @@ class Snapshots:
         except OSError as exc:
             raise unusable(path.parent, exc) from exc
 
-    def keep(self, job: JobRecord) -> None:
-        """Keep the notebook of a job as it is now, for computers that share the database and have no such file. Raises as `take`."""
-        ref = self._keep(read_notebook(Path(str(job.spec["notebook"]))))
+    def keep(self, path: Path) -> str:
+        """Keep the notebook of a job as it is now, for computers that share the database and have no such file: as the snapshot whose id it
+        returns. Raises as `take`.
+        """
+        ref = self._keep(read_notebook(path))
         told = json.dumps({"notebook": ref, "code": {}}, sort_keys=True)
         digest = hashlib.sha256(told.encode()).hexdigest()
         kept = self._store.results.add_snapshot(
             Snapshot("", digest, ref, {}, None, {}), self._clock.now_ms()
         )
-        self._store.jobs.give_snapshot(job.id, kept.id)
+        return kept.id
 
     def _place(self, ref: str) -> Path:
         return self._home / "jobs" / "notebooks" / f"{ref.removeprefix('sha256:')}.ipynb"
