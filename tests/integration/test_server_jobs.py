@@ -110,7 +110,7 @@ def test_a_notebook_runs_and_all_of_it_is_shown(site: Site, name: str) -> None:
     rest = server.get(f"runs/{run['id']}/records?limit=2000&since={first['next']}")
     done = server.get(f"runs/{run['id']}/records?since={rest['next']}")
     kinds = [record["record"] for record in [*first["records"], *rest["records"]]]
-    assert kinds[0] == "begun" and kinds[-1] == "ended"
+    assert kinds[0] == "begun" and kinds[-3:] == ["ended", "had", "files"]
     assert (done["records"], done["over"], done["attempt"]) == ([], True, 1)
     assert server.api("GET", f"runs/{run['id']}/records?since=7").status == 400
 
