@@ -72,6 +72,9 @@ def test_a_bucket_is_looked_into_by_keyboard_and_synced(view: View, lab: Lab, s3
     tree.press("ArrowRight")
     tree.press("ArrowRight")
     expect(tree.get_by_role("treeitem")).to_have_count(6)
+    expect(
+        tree.get_by_role("treeitem", name="1.png")
+    ).to_be_visible()  # no line that says "loading"
     tree.press("ArrowRight")
     expect(tree.locator("[aria-selected=true]")).to_contain_text("1.png")
     tree.press("ArrowLeft")

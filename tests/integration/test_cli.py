@@ -28,6 +28,7 @@ from liveserver import thread_server
 
 from jupyter_cloudml import Client
 from jupyter_cloudml.cli import call
+from jupyter_cloudml.paths import socket_dir
 
 PROGRAM = str(Path(sys.executable).with_name("jupyter-cloudml"))
 LIMIT_S = 90.0
@@ -321,10 +322,9 @@ def test_doctor_finds_nothing_wrong_here(home: Home) -> None:
 def test_doctor_names_what_is_wrong_and_the_remedy(home: Home, tmp_path: Path) -> None:
     home.run("machine", "list", "--wait", "0")
     folder = tmp_path / "home"
+    stale = socket_dir("agent")  # not below the home where that is too long for sockets
     folder.chmod(0o755)
     (folder / "cloudml.db").write_bytes(b"not a database" * 1000)
-    stale = folder / "run" / "agent"
-    stale.mkdir(parents=True, mode=0o700)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(stale / "ctl"))
     (tmp_path / "config").mkdir()

@@ -20,7 +20,7 @@ from cloudbox.commands import wait_until
 from cloudbox.faults import Host
 from cloudbox.fixture import SSHConfig
 from jupyter_client.manager import KernelManager
-from liveserver import Client, places, thread_server
+from liveserver import Client, places, thread_server, wait_for
 from uv import find_uv_bin
 
 from jupyter_cloudml.environments import images, lock, offline, sources
@@ -522,8 +522,13 @@ def test_over_rest_a_build_is_an_operation_with_steps_a_log_and_an_end(
             assert server.get("machines/box/drift")["errors"] == 0
             assert server.api("GET", "machines/box/drift?environment=x").status == 404
             a_kernel_is_compared_beside_its_start(server, supplied, listed["key"])
+
+            def is_free() -> bool:  # the kernel ends after its session
+                return server.get(path)["environments"][0]["in_use"] is False
+
+            wait_for(is_free, 60, "the end of the kernel")
             gone = server.operation(server.api("DELETE", f"{path}/d"), 60)
-            assert gone["state"] == "done"
+            assert gone["state"] == "done", gone
             assert server.get(path) == {"environments": []}
             server.operation(server.api("POST", "machines/box/stop"), 60)
             server.operation(server.api("POST", "machines/local/stop"), 60)
