@@ -171,7 +171,8 @@ export class DatasetsModel extends Observable {
   }
 
   private _follow(id: string): void {
-    if (this._syncs.has(id) || this.isDisposed) {
+    // A list may be older than the end of what it names: what was dismissed would come back.
+    if (this._syncs.has(id) || this._over.has(id) || this.isDisposed) {
       return;
     }
     const operation = this._model.watch(id);
@@ -194,7 +195,10 @@ export class DatasetsModel extends Observable {
         ].slice(0, 5);
       }
     }
-    operation.dispose();
+    if (!operation.isDisposed) {
+      this._over.add(operation.id);
+      operation.dispose();
+    }
     if (this._syncs.delete(operation.id)) {
       this.emit();
       this._onChanged(this._model, operation.value?.target ?? '');
@@ -231,6 +235,8 @@ export class DatasetsModel extends Observable {
   }
 
   private readonly _syncs = new Map<string, OperationModel>();
+  /** Syncs whose ends were seen. */
+  private readonly _over = new Set<string>();
   private _machine: string | null = null;
   private _value: IDatasets | null = null;
   private _error: CloudMLError | null = null;
