@@ -63,7 +63,7 @@ def test_a_notebook_is_run_in_two_clicks_and_followed_cell_by_cell(
             "from IPython.display import HTML, display\n"
             "display(HTML('<b>bold</b><script>window.escaped = true</script>'))\nprint('alpha is', alpha)",
             f"import pathlib, time\nprint('waiting')\n"
-            f"while not pathlib.Path({gate.name!r}).exists(): time.sleep(0.02)\nprint('gone on')",
+            f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\nprint('gone on')",
             *(["1"] * 50),
         ],
         tagged=0,
