@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import pytest
 from cloudbox.commands import wait_until
+from disks import small_disk
 from integration.repositories import git
 
 from jupyter_cloudml.config import Config
@@ -405,8 +406,7 @@ def test_trees_that_were_used_longest_ago_go_first(
 def test_a_full_disk_and_code_that_is_gone_are_named_and_leave_nothing(here: Here) -> None:
     disk = here.home / ".cache"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=True)
-    try:
+    with small_disk(disk, "300k"):
         big = {"a": os.urandom(100_000), "b": os.urandom(400_000)}
         assert here.lend("d" * 40, big)["failed"] == "no_space"
         kept = [path for path in (here.copies / "objects").rglob("*") if path.is_file()]
@@ -424,9 +424,6 @@ def test_a_full_disk_and_code_that_is_gone_are_named_and_leave_nothing(here: Her
             here.copy("f" * 40).make()
         runs.remove_all()
         assert here.left() == []
-    finally:
-        runs.remove_all()
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_pieces_that_come_twice_or_from_a_stranger_change_nothing_else(tmp_path: Path) -> None:

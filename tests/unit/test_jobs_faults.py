@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disks import small_disk
 
 from jupyter_cloudml.cli import call
 from jupyter_cloudml.config import Config
@@ -66,12 +64,8 @@ def test_a_locked_database_is_named_and_lists_are_shown(place: Path, capsys: Sai
 @pytest.fixture
 def disk(place: Path) -> Iterator[Path]:
     """The home on a small disk of its own."""
-    if os.geteuid() != 0 or sys.platform != "linux":
-        pytest.skip("needs root to mount a small disk")
-    home = place / "home"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", home], check=True)
-    yield home
-    subprocess.run(["umount", "-l", home], check=True)
+    with small_disk(place / "home", "2m") as home:
+        yield home
 
 
 def fill(disk: Path) -> Path:

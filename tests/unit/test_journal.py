@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from disks import small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -182,15 +182,12 @@ def test_thinning_keeps_results_and_signs_its_notice() -> None:
 
 
 def test_a_full_disk_keeps_the_newest_in_memory(tmp_path: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "t", str(tmp_path)], check=True)
-    try:
+    with small_disk(tmp_path, "64k"):
         journal = Journal(tmp_path, 1, memory_limit=4000, segment=1 << 20)
         for number in range(2000):
             journal.append(STDOUT, WHOLE, b"%060d" % number, 0)
         assert [seq for seq, _ in seqs_and_data(journal)] == list(range(1, 2001))
         journal.close()
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 def test_large_stream_messages_in_pieces_are_thinned_too() -> None:

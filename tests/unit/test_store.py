@@ -21,6 +21,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from disks import small_disk
 from sqlalchemy import text
 
 from jupyter_cloudml.config import Config
@@ -371,14 +372,10 @@ class TestSQLite:
         assert fresh.machines.list() == []
         fresh.close()
 
-    @pytest.mark.skipif(
-        os.geteuid() != 0 or sys.platform != "linux", reason="needs root to mount a small disk"
-    )
     def test_a_full_disk_is_said_so_and_loses_nothing(self, tmp_path: Path) -> None:
         disk = tmp_path / "disk"
         disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
-        try:
+        with small_disk(disk, "1m"):
             store = Store.open(Config(home=disk))
             acknowledged: list[str] = []
 
@@ -397,17 +394,11 @@ class TestSQLite:
             subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
             store.machines.insert(box(), told)
             store.close()
-        finally:
-            subprocess.run(["umount", "-l", disk], check=True)
 
-    @pytest.mark.skipif(
-        os.geteuid() != 0 or sys.platform != "linux", reason="needs root to mount a small disk"
-    )
     def test_a_disk_that_is_full_at_the_start_is_said_so(self, tmp_path: Path) -> None:
         disk = tmp_path / "disk"
         disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
-        try:
+        with small_disk(disk, "1m"):
             store = Store.open(Config(home=disk))
             store.machines.insert(box("box"), told)
             store.close()
@@ -421,8 +412,6 @@ class TestSQLite:
             store = Store.open(Config(home=disk))
             assert [record.name for record in store.machines.list()] == ["box"]
             store.close()
-        finally:
-            subprocess.run(["umount", "-l", disk], check=True)
 
     def test_a_folder_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="nowhere"):
